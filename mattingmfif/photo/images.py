@@ -1,0 +1,202 @@
+"""A file becomes a photograph in linear light with sRGB primaries, and an edited picture becomes a file again.
+
+Working space: linear light, sRGB primaries, 0..1 float32. Wider gamuts are clipped to it when a photograph is
+opened for the dataset; `read_image` / `write_image` (the editing commands) stay in the file's own primaries instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from mattingmfif.errors import EXIT_IO, Refused, UserError
+from mattingmfif.photo.decode import Decoded, decode
+from mattingmfif.photo.icc import MatrixProfile
+from mattingmfif.pixels.colour import Float32, decode_srgb, encode_srgb
+from mattingmfif.pixels.resample import fit_long_side, reduce_to
+
+DEFAULT_MAX_PIXELS = 120_000_000
+_EXIF_IFD, _ORIENTATION = 0x8769, 0x0112
+#: the only EXIF values that may travel on: none of them names a person, a place, a time or one camera
+_SAFE_TAGS = {"make": 0x010F, "model": 0x0110}
+_SAFE_EXIF_TAGS = {
+    "exposure_time_s": 0x829A,
+    "f_number": 0x829D,
+    "iso": 0x8827,
+    "focal_length_mm": 0x920A,
+    "focal_length_35mm_mm": 0xA405,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photo:
+    """A photograph: `linear` float32 `[H,W,3]`, 0..1, sRGB primaries, upright; `sha256` of the file's bytes."""
+
+    path: str
+    sha256: str
+    linear: Float32
+    bits: int
+    icc_name: str
+    jpeg: bool
+    metadata: dict[str, str | float] = field(default_factory=dict)
+
+    def reduced(self, long_side_px: int) -> Float32:
+        """`linear`, reduced in linear light so that the long side is at most `long_side_px`; never enlarged."""
+        height, width = fit_long_side(*self.linear.shape[:2], long_side_px)
+        return reduce_to(self.linear, height, width)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EditablePhoto:
+    """A picture to edit and write back: `linear` `[H,W,3]` in the file's own primaries, with all its metadata."""
+
+    linear: Float32
+    bits: int
+    grey: bool
+    profile: MatrixProfile | None
+    icc_profile: bytes
+    exif: bytes
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def open_photo(root: Path | str, rel_path: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
+    """The photograph at `root/rel_path`; raises `Refused` with a documented reason where it is not usable."""
+    try:
+        rel_path.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise Refused("bad-name", "the file's name is not valid UTF-8") from error
+    try:
+        content = (Path(root) / rel_path).read_bytes()
+    except FileNotFoundError as error:
+        raise Refused("source-missing", "the file is not there (any more)") from error
+    except OSError as error:
+        raise Refused("unreadable", f"the file cannot be read: {error.strerror}") from error
+    decoded = decode(content, rel_path, max_pixels=max_pixels)
+    return Photo(
+        path=rel_path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        linear=_as_rgb(_to_working_space(decoded)),
+        bits=decoded.bits,
+        icc_name=decoded.icc_name,
+        jpeg=decoded.format in ("JPEG", "MPO"),
+        metadata=_safe_metadata(decoded.exif),
+    )
+
+
+def read_image(path: Path | str, *, max_pixels: int = 400_000_000) -> EditablePhoto:
+    """The picture at `path` for editing; raises UserError (one line) where it cannot be read."""
+    file = Path(path)
+    try:
+        decoded = decode(file.read_bytes(), file.name, max_pixels=max_pixels)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    except Refused as refusal:
+        raise UserError(f"{path}: {refusal}") from refusal
+    exif = decoded.exif
+    if _ORIENTATION in exif:
+        exif[_ORIENTATION] = 1  # the pixels are upright now
+    profile = decoded.profile
+    codes = decoded.codes
+    return EditablePhoto(
+        linear=_as_rgb(profile.decode(codes) if profile else decode_srgb(codes)),
+        bits=decoded.bits,
+        grey=codes.ndim == 2,
+        profile=profile,
+        icc_profile=b"" if decoded.converted_to_srgb else decoded.icc_bytes,
+        exif=exif.tobytes() if len(exif) else b"",
+    )
+
+
+def write_image(
+    path: Path | str,
+    image_linear: Float32,
+    like: EditablePhoto | None = None,
+    *,
+    bits: int | None = None,
+    strip_metadata: bool = False,
+) -> None:
+    """Write linear `[H,W,3]` as PNG, TIFF, JPEG or WebP by the suffix; primaries, ICC and EXIF are those of `like`.
+
+    `bits` defaults to those of `like` where the format can hold them (JPEG and WebP hold 8). A 16-bit file carries the
+    profile only in PNG. Raises UserError for an unknown suffix and where the file cannot be written.
+    """
+    file = Path(path)
+    suffix = file.suffix.lower()
+    if suffix not in (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp"):
+        raise UserError(f"{path}: cannot write this kind of file; use .png, .tif, .jpg or .webp")
+    wanted = bits or (like.bits if like else 8)
+    if suffix in (".jpg", ".jpeg", ".webp"):
+        wanted = 8
+    profile = like.profile if like else None
+    codes = profile.encode(image_linear, wanted) if profile else encode_srgb(image_linear, wanted)
+    if like is not None and like.grey and codes.ndim == 3:
+        codes = codes[..., 1]
+    extra: dict[str, Any] = {}
+    if like is not None and like.icc_profile and (profile is not None or not strip_metadata):
+        extra["icc_profile"] = like.icc_profile  # without it the codes would change their meaning
+    if like is not None and like.exif and not strip_metadata:
+        extra["exif"] = like.exif
+    try:
+        _write(file, codes, suffix, extra)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}", EXIT_IO) from error
+
+
+def _write(file: Path, codes: Any, suffix: str, extra: dict[str, Any]) -> None:
+    if codes.dtype == np.uint8:
+        options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
+        if suffix == ".webp":
+            options = {"lossless": True}
+        if suffix in (".tif", ".tiff"):
+            options = {"compression": "tiff_adobe_deflate"}
+        Image.fromarray(codes).save(file, **options, **extra)
+        return
+    planes = codes if codes.ndim == 2 else cv2.cvtColor(codes, cv2.COLOR_RGB2BGR)
+    done, buffer = cv2.imencode(".png" if suffix == ".png" else ".tif", planes)
+    if not done:
+        raise OSError("the encoder failed")
+    content = buffer.tobytes()
+    if suffix == ".png":
+        from mattingmfif.photo.png_chunks import with_metadata
+
+        content = with_metadata(content, extra.get("icc_profile", b""), extra.get("exif", b""))
+    file.write_bytes(content)
+
+
+def _to_working_space(decoded: Decoded) -> Float32:
+    if decoded.profile is None:
+        return decode_srgb(decoded.codes)
+    return decoded.profile.to_srgb_primaries(decoded.profile.decode(decoded.codes))
+
+
+def _as_rgb(linear: Float32) -> Float32:
+    return np.repeat(linear[..., None], 3, axis=2) if linear.ndim == 2 else linear
+
+
+def _safe_metadata(exif: Image.Exif) -> dict[str, str | float]:
+    safe: dict[str, str | float] = {}
+    details = exif.get_ifd(_EXIF_IFD)
+    for name, tag in _SAFE_TAGS.items():
+        text = "".join(ch for ch in str(exif.get(tag, "")) if ch.isprintable()).strip()
+        if text:
+            safe[name] = text[:60]
+    for name, tag in _SAFE_EXIF_TAGS.items():
+        value = details.get(tag)
+        try:
+            number = float(value[0] if isinstance(value, tuple) else value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, ZeroDivisionError, IndexError):
+            continue
+        if np.isfinite(number):
+            safe[name] = number
+    return safe
