@@ -180,7 +180,7 @@ def pixel_sha256(array: Array) -> str:
     """
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{array.dtype.name} {'x'.join(map(str, array.shape))}\n".encode())
-    digest.update(little.reshape(-1).view(np.uint8))
+    digest.update(little.data)
     return digest.hexdigest()
 
 

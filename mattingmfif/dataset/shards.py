@@ -15,7 +15,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ from mattingmfif.dataset.schema import APERTURE_FIELDS, COLUMN_NAMES, is_blob, l
 
 #: a row group above this is not shown by the Hub's viewer (286.1 MiB)
 VIEWER_LIMIT_BYTES = 300_000_000
+#: file metadata that lists the samples a shard was planned to hold and does not
+REFUSED_KEY = "mattingmfif.refused"
 _NAME = re.compile(r"(?P<split>[a-z][a-z0-9]*)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parquet")
 _TEMPORARY = re.compile(r"\.(?P<name>[a-z0-9-]+\.parquet)\.\d+\.part")
 
@@ -77,11 +79,13 @@ def write_shard(
     toolkit_version: str,
     bits: int = 8,
     preview_long_side_px: int = 640,
+    closing_metadata: Callable[[], Mapping[str, str]] | None = None,
 ) -> ShardResult:
     """Write the samples, taken one at a time, as the shard `final_path`; no samples make a valid, empty shard.
 
     Raises ValueError for a sample of another plan or bit depth, OSError where the disk refuses; then nothing is left
-    behind. An existing shard of that name is replaced only by the final rename.
+    behind. An existing shard of that name is replaced only by the final rename. `closing_metadata` is asked, after the
+    last sample, for further file metadata, such as the samples that were refused.
     """
     if codec not in CODECS:
         raise ValueError(f"codec: {codec!r}; allowed: {', '.join(CODECS)}")
@@ -113,6 +117,8 @@ def write_shard(
                     sample_ids.append(record.sample_id)
                     largest = max(largest, row_bytes)
                     fault_point("after-row")
+                if closing_metadata is not None:
+                    writer.add_key_value_metadata(dict(closing_metadata()))
             fault_point("after-temporary-write")
             stream.flush()
             os.fsync(stream.fileno())
@@ -146,6 +152,14 @@ def shard_is_complete(path: Path, plan_id: str, *, deep: bool = False) -> bool:
             return True
     except (OSError, pa.ArrowException, ValueError):
         return False
+
+
+def refused_in_shard(path: Path) -> list[dict[str, Any]]:
+    """What a shard says of the samples that were left out of it, in the plan's order."""
+    with pq.ParquetFile(path) as file:
+        text = (file.metadata.metadata or {}).get(REFUSED_KEY.encode(), b"[]")
+    refused: list[dict[str, Any]] = json.loads(text)
+    return refused
 
 
 def remove_stale_temporaries(folder: Path, process_is_alive: Any = None) -> list[str]:

@@ -76,7 +76,8 @@ class TiffHeader:
 
 def encode_tiff(image: Image) -> bytes:
     """TIFF bytes of uint8 or uint16 `[H,W]` or `[H,W,3]`; a function of the pixels alone (and of the zstd version)."""
-    if image.dtype not in (np.uint8, np.uint16) or image.shape[2:] not in ((), (3,)) or image.ndim < 2:
+    unsigned = image.dtype.kind == "u" and image.dtype.itemsize in (1, 2)
+    if not unsigned or image.ndim < 2 or image.shape[2:] not in ((), (3,)):
         raise TiffError(f"cannot store {image.dtype} {list(image.shape)}; uint8 or uint16, [H,W] or [H,W,3]")
     height, width = image.shape[:2]
     channels = 1 if image.ndim == 2 else 3
@@ -89,8 +90,8 @@ def encode_tiff(image: Image) -> bytes:
     for y in range(0, height, TILE_PX):
         for x in range(0, width, TILE_PX):
             part = pixels[y : y + TILE_PX, x : x + TILE_PX]
-            tile = np.pad(part, ((0, TILE_PX - part.shape[0]), (0, TILE_PX - part.shape[1]), (0, 0)), mode="edge")
-            difference = tile.astype(tile.dtype.newbyteorder("<"), copy=True)
+            tile = np.pad(part.astype(f"<u{bits // 8}", copy=False), ((0, TILE_PX - part.shape[0]), (0, TILE_PX - part.shape[1]), (0, 0)), mode="edge")
+            difference = tile.copy()
             difference[:, 1:] -= tile[:, :-1]
             tiles.append(codec.compress(difference.tobytes(), asbytes=True))
     counts = [len(tile) for tile in tiles]

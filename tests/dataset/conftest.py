@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -133,6 +135,23 @@ def make_record(
         plan_id=plan_id,
         toolkit_version="0.1.0",
     )
+
+
+@pytest.fixture(scope="session")
+def peak_bytes():
+    """`with peak_bytes() as peak: …` and then `peak()` is the most memory that the block held at once."""
+
+    @contextlib.contextmanager
+    def measure():
+        tracemalloc.start()
+        found = []
+        try:
+            yield lambda: found[0]
+        finally:
+            found.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+
+    return measure
 
 
 @pytest.fixture(name="make_record", scope="session")
