@@ -1,0 +1,152 @@
+"""What a recipe says about scenes, distances, lens, aperture and focus. Every field is a key of the recipe's table.
+
+Fields of type `Drawn` are drawn once per sample and recorded; the others are fixed for the dataset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mattingmfif.errors import UserError
+from mattingmfif.scene.draw import Drawn, check_numbers, check_words
+
+SCENE_KINDS = ("in-place", "composite")
+BACKGROUNDS = ("wall", "ground")
+FOCUS_PLANS = ("tile", "layers", "random", "gap")
+MAX_FRAMES = 7
+MAX_ALPHAS = 6
+fixed = Drawn.fixed
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSettings:
+    """`[scene]`: what stands in front of what."""
+
+    kind: Drawn = fixed("in-place")  # in-place: a photo's own subjects over its own plate; composite: cut-outs of others
+    background: Drawn = fixed("wall")  # wall: one distance; ground: a plane that recedes to the horizon
+    without_subject: str = "ground"  # ground: photos without a usable subject become receding grounds; refuse: they go
+    horizon: Drawn = fixed(0.4)  # height of the horizon, 0 the top of the frame, 1 its bottom
+    subjects_max: int = 3  # most cut-outs in one scene
+    composite_subjects: Drawn = fixed(2)  # cut-outs in a composite scene
+    composite_height: Drawn = fixed(0.6)  # height of a cut-out as a share of the frame; it is never enlarged to reach it
+
+    def __post_init__(self) -> None:
+        """Refuse values that no scene can have."""
+        check_words(self.kind, "scene.kind", SCENE_KINDS)
+        check_words(self.background, "scene.background", BACKGROUNDS)
+        if self.without_subject not in ("ground", "refuse"):
+            raise UserError(f"scene.without_subject: {self.without_subject!r} is not allowed; allowed: ground, refuse")
+        check_numbers(self.horizon, "scene.horizon", least=0.0, most=0.9)
+        check_numbers(fixed(self.subjects_max), "scene.subjects_max", least=1, most=MAX_ALPHAS, whole=True)
+        check_numbers(self.composite_subjects, "scene.composite_subjects", least=1, most=self.subjects_max, whole=True)
+        check_numbers(self.composite_height, "scene.composite_height", above=0.0, most=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistanceSettings:
+    """`[distances]`: where layers stand, drawn evenly in dioptres between the nearest and the farthest."""
+
+    nearest_m: Drawn = fixed(1.0)
+    farthest_m: Drawn = fixed(10.0)  # inf is welcome
+    least_gap_px: float = 4.0  # two layers differ by at least this blur radius when one of them is in focus
+
+    def __post_init__(self) -> None:
+        """Refuse distances that no lens can have."""
+        check_numbers(self.nearest_m, "distances.nearest_m", above=0.0)
+        check_numbers(self.farthest_m, "distances.farthest_m", above=0.0)
+        check_numbers(fixed(self.least_gap_px), "distances.least_gap_px", least=0.0)
+        nearest, farthest = (
+            [float(value) for value in drawn.possible] for drawn in (self.nearest_m, self.farthest_m)
+        )
+        if max(nearest) >= min(farthest):
+            raise UserError(
+                f"distances.farthest_m: {min(farthest):g} is not beyond distances.nearest_m, which reaches "
+                f"{max(nearest):g}; every farthest_m must be greater than every nearest_m"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthSettings:
+    """`[depth]`: how a user's depth maps are read (`--depth`, `--depth-kind`)."""
+
+    kind: str = "metres"  # metres: distance along the axis; disparity: larger is nearer, relative
+    near_m: float = 1.0  # distance given to the largest disparity of a map without a scale
+    far_m: float = 10.0  # distance given to the smallest
+
+    def __post_init__(self) -> None:
+        """Refuse unknown kinds and an empty range."""
+        if self.kind not in ("metres", "disparity"):
+            raise UserError(f"depth.kind: {self.kind!r} is not allowed; allowed: metres, disparity")
+        if not 0 < self.near_m < self.far_m:
+            raise UserError(f"depth.near_m: {self.near_m:g} must be above 0 and below depth.far_m ({self.far_m:g})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LensSettings:
+    """`[lens]`: the thin lens and its sensor."""
+
+    focal_length_mm: Drawn = fixed(50.0)
+    f_number: Drawn = fixed(2.8)
+    sensor_width_mm: Drawn = fixed(36.0)  # along the frame's long side
+    largest_blur_radius_share: float = 0.0125  # of the long side; a scene that would blur more is stopped down
+    quality: str = "fast"  # fast: layered product; exact: the aperture integral
+
+    def __post_init__(self) -> None:
+        """Refuse lenses that cannot be built."""
+        check_numbers(self.focal_length_mm, "lens.focal_length_mm", above=0.0, most=2000.0)
+        check_numbers(self.f_number, "lens.f_number", above=0.0, most=128.0)
+        check_numbers(self.sensor_width_mm, "lens.sensor_width_mm", above=0.0, most=200.0)
+        check_numbers(fixed(self.largest_blur_radius_share), "lens.largest_blur_radius_share", above=0.0, most=0.05)
+        if self.quality not in ("fast", "exact"):
+            raise UserError(f"lens.quality: {self.quality!r} is not allowed; allowed: fast, exact")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApertureSettings:
+    """`[aperture]`: the shape of an out-of-focus highlight."""
+
+    blades: Drawn = fixed(0)  # 0: a circle; otherwise 3 to 15
+    roundness: Drawn = fixed(0.0)  # 0: straight blades; 1: a circle
+    rotation_deg: Drawn = fixed(0.0)
+    cats_eye: Drawn = fixed(0.0)  # optical vignetting at the corners, 0 none
+    spherical: Drawn = fixed(0.0)  # -1..1: soft or bright rims
+
+    def __post_init__(self) -> None:
+        """Refuse shapes outside what the optics draws."""
+        for value in self.blades.possible:
+            if isinstance(value, bool | str) or value not in (0, *range(3, 16)):
+                raise UserError(f"aperture.blades: {value!r} is not allowed; allowed: 0 (a circle), 3 to 15")
+        check_numbers(self.roundness, "aperture.roundness", least=0.0, most=1.0)
+        check_numbers(self.rotation_deg, "aperture.rotation_deg", least=-360.0, most=360.0)
+        check_numbers(self.cats_eye, "aperture.cats_eye", least=0.0, most=1.0)
+        check_numbers(self.spherical, "aperture.spherical", least=-1.0, most=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocusSettings:
+    """`[focus]`: at which distances the stack is focused."""
+
+    plan: Drawn = fixed("tile")
+    frames_min: int = 2
+    frames_max: int = MAX_FRAMES
+
+    def __post_init__(self) -> None:
+        """Refuse stacks of fewer than 2 or more than 7 frames."""
+        check_words(self.plan, "focus.plan", FOCUS_PLANS)
+        check_numbers(fixed(self.frames_min), "focus.frames_min", least=2, most=MAX_FRAMES, whole=True)
+        check_numbers(fixed(self.frames_max), "focus.frames_max", least=2, most=MAX_FRAMES, whole=True)
+        if self.frames_min > self.frames_max:
+            raise UserError(f"focus.frames_min: {self.frames_min} is above focus.frames_max ({self.frames_max})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotSettings:
+    """The tables that decide a shot, together."""
+
+    scene: SceneSettings
+    distances: DistanceSettings
+    depth: DepthSettings
+    lens: LensSettings
+    aperture: ApertureSettings
+    focus: FocusSettings
+    bits: int  # layers are quantised to what is stored before anything is photographed

@@ -1,0 +1,58 @@
+"""A shot: the layered scene, the lens and the focus distances of one stack, with what is recorded about each layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mattingmfif.optics import Layer, Scene, ThinLens
+from mattingmfif.pixels.colour import decode_srgb, encode_srgb
+
+Float32 = npt.NDArray[np.float32]
+ALPHA_CODES = 65535
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerFacts:
+    """What is recorded of one layer, in the scene's occlusion order (nearest first)."""
+
+    kind: str  # subject, wall, ground or depth-map
+    source: int  # index into the sample's sources
+    nearest_m: float
+    farthest_m: float
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """Everything needed to photograph one stack."""
+
+    scene: Scene
+    lens: ThinLens
+    image_width_px: float  # the pixels that the sensor's width spans: the frame's long side, margins not counted
+    focus_plan: str
+    focus_distance_m: tuple[float, ...]
+    layers: tuple[LayerFacts, ...]  # same order as scene.ordered
+    alphas: tuple[npt.NDArray[np.uint16], ...]  # stored mattes of the subjects, nearest first, with the margin
+    margin_px: int  # cropped away on each side after rendering
+    draws: dict[str, float | str]  # every drawn value that the lens and the layers do not show
+
+
+def quantised_alpha(alpha: Float32) -> tuple[npt.NDArray[np.uint16], Float32]:
+    """16-bit codes of a matte, and the float32 matte that they stand for."""
+    codes = np.rint(np.clip(alpha, 0.0, 1.0) * ALPHA_CODES).astype(np.uint16)
+    return codes, codes.astype(np.float32) / np.float32(ALPHA_CODES)
+
+
+def quantised_colour(colour_linear: Float32, bits: int) -> Float32:
+    """Linear light of the sRGB codes nearest to `colour_linear`: what a shard can hold."""
+    return decode_srgb(encode_srgb(colour_linear, bits))
+
+
+def order_layers(layers: list[Layer], facts: list[LayerFacts]) -> tuple[Scene, tuple[LayerFacts, ...]]:
+    """The scene of `layers`, and their facts in its occlusion order."""
+    scene = Scene(layers)
+    place = {id(layer): fact for layer, fact in zip(layers, facts, strict=True)}
+    return scene, tuple(place[id(layer)] for layer in scene.ordered)
