@@ -1,0 +1,285 @@
+"""Blur of one layer: flat layers by one convolution, receding ones by interpolation between levels of blur.
+
+Notation. r is the signed blur radius in px of the layer, a number or a map; `packed` is premultiplied colour with alpha
+as the last channel. A `Pyramid` holds a packed layer cropped to where it is not transparent, and its reductions.
+
+Inside one layer whose radius varies, discs of a set of radii ("levels") are convolved with the layer and the result is
+interpolated between the two levels next to each pixel's radius; each level uses the perspective disc of the layer's
+mean slope of radius there, which is exact for planes. Levels of large radius work on a reduced picture; their disc is
+made smaller so that reduction, tent and enlargement together keep the disc's second moment.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mattingmfif.optics.aperture import Aperture
+from mattingmfif.optics.kernels import add_level, copy_sharp
+from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX
+from mattingmfif.optics.psf import aperture_kernel
+
+Float32 = npt.NDArray[np.float32]
+
+#: side of the cells for which the range of a layer's values is kept
+RANGE_CELL = 4
+
+_ALIGN = 8  # crops start at multiples of the coarsest reduction
+_LEVEL_STEP_PX = 0.5
+_LEVEL_STEP_SHARE = 0.05
+
+
+class Placed(NamedTuple):
+    """An array and the frame pixel at which its first row and column stand."""
+
+    packed: Float32
+    y0: int
+    x0: int
+
+
+class Pyramid:
+    """A packed layer cropped to what is not transparent (with an empty margin), and its reductions by 2, 4 and 8.
+
+    With `repeat_edges` the frame's edge pixels go on outside it, else there is nothing outside.
+    """
+
+    def __init__(
+        self, packed: Float32, frame_shape: tuple[int, int], is_opaque: bool, repeat_edges: bool = True
+    ) -> None:
+        self.frame_shape = frame_shape
+        self.border = cv2.BORDER_REPLICATE if repeat_edges else cv2.BORDER_CONSTANT
+        self.is_opaque = is_opaque  # no alpha channel: opaque everywhere
+        self.y0 = self.x0 = 0
+        if not self.is_opaque:
+            y0, y1, x0, x1 = _occupied(packed[..., -1])
+            packed = np.ascontiguousarray(packed[y0:y1, x0:x1])
+            self.y0, self.x0 = y0, x0
+        self.packed = packed
+        self._reduced: dict[int, Float32] = {1: packed}
+        self._extremes: tuple[Float32, Float32] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """True when the layer is transparent everywhere."""
+        return self.packed.size == 0
+
+    def reduced(self, step: int) -> Float32:
+        """The packed layer averaged over `step` x `step` pixels (edge pixels repeated to fill the last cells)."""
+        if step not in self._reduced:
+            fine = self.reduced(step // 2)
+            odd_rows, odd_columns = fine.shape[0] % 2, fine.shape[1] % 2
+            if odd_rows or odd_columns:
+                fine = _planes(cv2.copyMakeBorder(fine, 0, odd_rows, 0, odd_columns, cv2.BORDER_REPLICATE))
+            size = (fine.shape[1] // 2, fine.shape[0] // 2)
+            self._reduced[step] = _planes(cv2.resize(fine, size, interpolation=cv2.INTER_AREA))
+        return self._reduced[step]
+
+    def extremes(self) -> tuple[Float32, Float32]:
+        """The least and the greatest value of every channel in each cell of RANGE_CELL x RANGE_CELL px."""
+        if self._extremes is None:
+            height, width, channels = self.packed.shape
+            pad = (-height % RANGE_CELL, -width % RANGE_CELL)
+            padded = self.packed
+            if any(pad):
+                padded = np.pad(padded, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
+            shape = (padded.shape[0] // RANGE_CELL, RANGE_CELL, padded.shape[1] // RANGE_CELL, RANGE_CELL, channels)
+            low = padded.reshape(shape).min(axis=1).min(axis=2)
+            high = padded.reshape(shape).max(axis=1).max(axis=2)
+            self._extremes = (low, high)
+        return self._extremes
+
+    def out_box(self, reach: int) -> tuple[int, int, int, int]:
+        """Rows y0..y1 and columns x0..x1 of the frame that the layer reaches when blurred by `reach` px."""
+        height, width = self.frame_shape
+        return (
+            max(0, self.y0 - reach),
+            min(height, self.y0 + self.packed.shape[0] + reach),
+            max(0, self.x0 - reach),
+            min(width, self.x0 + self.packed.shape[1] + reach),
+        )
+
+
+def blur_flat(
+    pyramid: Pyramid, radius_px: float, aperture: Aperture, field: tuple[float, float] = (0.0, 0.0)
+) -> Placed:
+    """The layer blurred by one radius, placed in the frame; itself (the same array) when the radius is invisible."""
+    if abs(radius_px) < INVISIBLE_RADIUS_PX:
+        return Placed(pyramid.packed, pyramid.y0, pyramid.x0)
+    kernel = aperture_kernel(aperture, float(radius_px), field)
+    y0, y1, x0, x1 = pyramid.out_box(kernel.shape[0] // 2)
+    source = pyramid.packed
+    if (y1 - y0, x1 - x0) != source.shape[:2]:
+        # beyond the crop there is nothing; beyond the frame (where the crop touches it) the edge goes on
+        source = _window(source, y0 - pyramid.y0, y1 - pyramid.y0, x0 - pyramid.x0, x1 - pyramid.x0)
+    return Placed(_convolved(source, kernel, pyramid.border), y0, x0)
+
+
+def blur_receding(
+    pyramid: Pyramid,
+    radius_px: Float32,
+    slope_source_px: Float32 | None,
+    aperture: Aperture,
+    field: tuple[float, float] = (0.0, 0.0),
+) -> Placed:
+    """The layer blurred by a map of radii `[H,W]` of the frame, placed in the frame.
+
+    `slope_source_px` is the map whose gradient tilts the discs (the radius of the surface itself; None: not tilted,
+    as for field curvature, which belongs to the receiving pixel).
+    """
+    reach = math.ceil(max(abs(float(radius_px.min())), abs(float(radius_px.max())))) + 2
+    y0, y1, x0, x1 = pyramid.out_box(reach)
+    radius = np.ascontiguousarray(radius_px[y0:y1, x0:x1])
+    slopes = None if slope_source_px is None else _slopes(slope_source_px[y0:y1, x0:x1])
+    total = np.zeros((y1 - y0, x1 - x0, pyramid.packed.shape[2]), np.float32)
+    levels = blur_levels(float(radius.min()), float(radius.max()))
+    lows, highs = _row_and_column_ranges(radius)
+    for k, here in enumerate(levels):
+        below = levels[k - 1] if k > 0 else here - _LEVEL_STEP_PX
+        above = levels[k + 1] if k + 1 < len(levels) else here + _LEVEL_STEP_PX
+        if here == -INVISIBLE_RADIUS_PX:
+            above = here + 1e-6  # between the two smallest levels the layer is sharp
+        elif here == INVISIBLE_RADIUS_PX:
+            below = here - 1e-6
+        rows = np.flatnonzero((lows[0] < above) & (highs[0] > below))
+        columns = np.flatnonzero((lows[1] < above) & (highs[1] > below))
+        if not (rows.size and columns.size):
+            continue
+        box = (y0 + int(rows[0]), y0 + int(rows[-1]) + 1, x0 + int(columns[0]), x0 + int(columns[-1]) + 1)
+        slope = (0.0, 0.0) if slopes is None else _mean_slope(slopes, below, above)
+        blurred, by, bx = _blur_window(pyramid, here, slope, aperture, field, box)
+        add_level(total, blurred, radius, by - y0, bx - x0, below, here, above)
+    _copy_sharp_part(total, pyramid, radius, y0, x0)
+    return Placed(total, y0, x0)
+
+
+def blur_levels(least_px: float, most_px: float) -> list[float]:
+    """The signed radii between which a map of radii is interpolated: dense near focus, 5 % apart far from it."""
+    magnitudes = [INVISIBLE_RADIUS_PX, 0.5]
+    while magnitudes[-1] < max(abs(least_px), abs(most_px)):
+        magnitudes.append(magnitudes[-1] + max(_LEVEL_STEP_PX, _LEVEL_STEP_SHARE * magnitudes[-1]))
+    signed = [-m for m in reversed(magnitudes)] + magnitudes
+    inside = [k for k, r in enumerate(signed) if least_px <= r <= most_px]
+    if not inside:
+        inside = [int(np.searchsorted(signed, least_px))]
+    return signed[max(0, inside[0] - 1) : inside[-1] + 2]
+
+
+def _blur_window(
+    pyramid: Pyramid,
+    radius_px: float,
+    slope: tuple[float, float],
+    aperture: Aperture,
+    field: tuple[float, float],
+    box: tuple[int, int, int, int],
+) -> Placed:
+    """The layer blurred by one level, computed where rows and columns of `box` need it."""
+    step = reduction(radius_px)
+    shrunk = math.copysign(math.sqrt(radius_px**2 - (step**2 - 1)), radius_px) / step
+    kernel = aperture_kernel(aperture, shrunk, field, slope)
+    reach = kernel.shape[0] // 2
+    source = pyramid.reduced(step)
+    oy, ox = pyramid.y0 // step, pyramid.x0 // step
+    height, width = pyramid.frame_shape
+    frame_rows, frame_columns = -(-height // step), -(-width // step)
+    wanted = (
+        max(0, box[0] // step - 2),
+        min(frame_rows, -(-box[1] // step) + 2),
+        max(0, box[2] // step - 2),
+        min(frame_columns, -(-box[3] // step) + 2),
+    )
+    read = (
+        max(0, wanted[0] - reach),
+        min(frame_rows, wanted[1] + reach),
+        max(0, wanted[2] - reach),
+        min(frame_columns, wanted[3] + reach),
+    )
+    window = _window(source, read[0] - oy, read[1] - oy, read[2] - ox, read[3] - ox)
+    blurred = _convolved(window, kernel, pyramid.border)
+    blurred = blurred[
+        wanted[0] - read[0] : wanted[1] - read[0], wanted[2] - read[2] : wanted[3] - read[2]
+    ]
+    if step > 1:
+        size = (blurred.shape[1] * step, blurred.shape[0] * step)
+        blurred = _planes(cv2.resize(blurred, size, interpolation=cv2.INTER_CUBIC))
+    top, left = box[0] - wanted[0] * step, box[2] - wanted[2] * step
+    cut = blurred[top : top + box[1] - box[0], left : left + box[3] - box[2]]
+    return Placed(np.ascontiguousarray(cut), box[0], box[2])
+
+
+def reduction(radius_px: float) -> int:
+    """How far the picture is reduced for a level of this radius (a power of two)."""
+    magnitude = abs(radius_px)
+    return 1 if magnitude < 8.0 else 2 if magnitude < 20.0 else 4
+
+
+def _window(source: Float32, y0: int, y1: int, x0: int, x1: int) -> Float32:
+    """Rows y0..y1 and columns x0..x1 of `source`, empty where these lie outside it."""
+    height, width, channels = source.shape
+    if y0 >= 0 and x0 >= 0 and y1 <= height and x1 <= width:
+        return source[y0:y1, x0:x1]
+    window = np.zeros((y1 - y0, x1 - x0, channels), np.float32)
+    a, b, c, d = max(y0, 0), min(y1, height), max(x0, 0), min(x1, width)
+    if a < b and c < d:
+        window[a - y0 : b - y0, c - x0 : d - x0] = source[a:b, c:d]
+    return window
+
+
+def _convolved(source: Float32, kernel: Float32, border: int) -> Float32:
+    turned = np.ascontiguousarray(kernel[::-1, ::-1])  # OpenCV correlates
+    return _planes(cv2.filter2D(source, cv2.CV_32F, turned, borderType=border))
+
+
+def _planes(image: npt.NDArray[Any]) -> Float32:
+    """The array as [H,W,C]: OpenCV drops the last axis of single-channel images."""
+    planes = np.asarray(image, np.float32)
+    return planes[..., None] if planes.ndim == 2 else planes
+
+
+def _copy_sharp_part(total: Float32, pyramid: Pyramid, radius: Float32, y0: int, x0: int) -> None:
+    top, left = pyramid.y0 - y0, pyramid.x0 - x0
+    height, width = pyramid.packed.shape[:2]
+    view = total[top : top + height, left : left + width]
+    copy_sharp(view, pyramid.packed, radius[top : top + height, left : left + width], INVISIBLE_RADIUS_PX)
+
+
+def _occupied(alpha: Float32) -> tuple[int, int, int, int]:
+    """Box around alpha > 0, with an empty margin of a coarsest cell, starting at multiples of the coarsest cell."""
+    height, width = alpha.shape
+    rows = np.flatnonzero(alpha.max(axis=1) > 0)
+    columns = np.flatnonzero(alpha.max(axis=0) > 0)
+    if not rows.size:
+        return 0, 0, 0, 0
+    return (
+        max(0, int(rows[0]) // _ALIGN - 1) * _ALIGN,
+        min(height, (int(rows[-1]) // _ALIGN + 2) * _ALIGN),
+        max(0, int(columns[0]) // _ALIGN - 1) * _ALIGN,
+        min(width, (int(columns[-1]) // _ALIGN + 2) * _ALIGN),
+    )
+
+
+def _row_and_column_ranges(radius: Float32) -> tuple[tuple[Float32, Float32], tuple[Float32, Float32]]:
+    return (radius.min(axis=1), radius.min(axis=0)), (radius.max(axis=1), radius.max(axis=0))
+
+
+def _slopes(radius: Float32) -> tuple[Float32, Float32, Float32]:
+    """The radius on every 8th pixel and its slopes there in px per px (x, y)."""
+    coarse = np.ascontiguousarray(radius[::_ALIGN, ::_ALIGN])
+    along_y = np.gradient(coarse, _ALIGN, axis=0) if coarse.shape[0] > 1 else np.zeros_like(coarse)
+    along_x = np.gradient(coarse, _ALIGN, axis=1) if coarse.shape[1] > 1 else np.zeros_like(coarse)
+    return coarse, along_x.astype(np.float32), along_y.astype(np.float32)
+
+
+def _mean_slope(slopes: tuple[Float32, Float32, Float32], below: float, above: float) -> tuple[float, float]:
+    coarse, along_x, along_y = slopes
+    near = (coarse > below) & (coarse < above)
+    if not near.any():
+        return (0.0, 0.0)
+    slope = np.array([along_x[near].mean(), along_y[near].mean()])
+    size = float(np.hypot(*slope))
+    if size > 0.5:  # steeper than a disc's half: not a surface but an edge inside the layer
+        slope *= 0.5 / size
+    return (round(float(slope[0]), 4), round(float(slope[1]), 4))

@@ -1,0 +1,143 @@
+"""A scene made ready for the lens: layers packed, cropped and reduced once, for all frames of a stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mattingmfif.optics.aperture import Aperture
+from mattingmfif.optics.blur import Placed, Pyramid, blur_flat, blur_receding
+from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
+from mattingmfif.optics.scene import Layer, Scene, premultiplied
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Radius:
+    """The signed blur radius of a layer in one frame, px: a number, or a map with the map that tilts its discs."""
+
+    value: float | Float32
+    slope_source: Float32 | None
+
+    @property
+    def greatest_px(self) -> float:
+        """The greatest radius without sign."""
+        if isinstance(self.value, float):
+            return abs(self.value)
+        return max(abs(float(self.value.min())), abs(float(self.value.max())))
+
+
+class PreparedLayer:
+    """One layer: its packed pixels as pyramids, its distance, and what of it was invented."""
+
+    def __init__(self, layer: Layer, split_channels: bool) -> None:
+        self.shape: tuple[int, int] = (layer.alpha.shape[0], layer.alpha.shape[1])
+        packed = premultiplied(layer)
+        self.is_opaque = packed.shape[2] == 3
+        if split_channels:
+            picks = [[c] if self.is_opaque else [c, 3] for c in range(3)]
+            self._pyramids = [
+                Pyramid(np.ascontiguousarray(packed[..., pick]), self.shape, self.is_opaque) for pick in picks
+            ]
+        else:
+            self._pyramids = [Pyramid(packed, self.shape, self.is_opaque)]
+        self.distance_m = layer.distance_m
+        if not isinstance(layer.distance_m, float):
+            self.distance_m = layer.distance_m if self.is_opaque else _carried_outwards(layer.distance_m, layer.alpha)
+        self._alpha, self._known = layer.alpha, layer.known
+        self._known_pyramid: Pyramid | None = None
+
+    def pyramid(self, channel: int | None) -> Pyramid:
+        """The packed pixels of all channels together, or of one channel where they are blurred one by one."""
+        return self._pyramids[0 if channel is None else channel]
+
+    def radius_px(
+        self, lens: ThinLens, focus_distance_m: float, width_px: float, shift_dioptres: float, scale: float
+    ) -> Radius:
+        """The layer's radius at this focus; `shift_dioptres` is the channel's axial colour."""
+        per_dioptre = lens.blur_per_dioptre_px(focus_distance_m, width_px)
+        value = lens.blur_radius_px(self.distance_m, focus_distance_m, width_px)
+        if isinstance(value, float):
+            number = float((value + shift_dioptres * per_dioptre) * scale)
+            if lens.field_curvature_dioptres == 0.0:
+                return Radius(number, None)
+            return Radius(number + self._curvature(lens, per_dioptre * scale, width_px), None)
+        surface = value
+        surface += np.float32(shift_dioptres * per_dioptre)
+        surface *= np.float32(scale)
+        if lens.field_curvature_dioptres == 0.0:
+            return Radius(surface, surface)
+        return Radius(surface + self._curvature(lens, per_dioptre * scale, width_px), surface)
+
+    def blurred(self, aperture: Aperture, radius: Radius, channel: int | None) -> Placed | None:
+        """The layer blurred and placed in the frame; None when it is transparent everywhere."""
+        return _blurred(self.pyramid(channel), aperture, radius)
+
+    def add_invented(
+        self, invented: Float32, light: Float32, aperture: Aperture, radius: Radius, placed: Placed
+    ) -> None:
+        """Add to `invented` the light (of `light`) that this layer sends from pixels that nobody photographed.
+
+        Pixels outside the frame count as invented: alpha repeats its edge there, `known` is zero.
+        """
+        height, width = placed.packed.shape[:2]
+        alpha: Float32 | np.float32 = np.float32(1.0) if self.is_opaque else placed.packed[..., -1]
+        box = (slice(placed.y0, placed.y0 + height), slice(placed.x0, placed.x0 + width))
+        touches = height > 0 and (
+            placed.y0 == 0 or placed.x0 == 0 or box[0].stop == self.shape[0] or box[1].stop == self.shape[1]
+        )
+        if self._known is None and not (touches and radius.greatest_px >= INVISIBLE_RADIUS_PX):
+            return
+        if self._known_pyramid is None:
+            plane = self._alpha if self._known is None else self._alpha * self._known
+            self._known_pyramid = Pyramid(plane[..., None], self.shape, is_opaque=False, repeat_edges=False)
+        known = _blurred(self._known_pyramid, aperture, radius)
+        lost = np.broadcast_to(alpha, (height, width)).copy()
+        if known is not None:
+            rows, columns = known.packed.shape[:2]
+            top, left = known.y0 - placed.y0, known.x0 - placed.x0
+            lost[top : top + rows, left : left + columns] -= known.packed[..., 0]
+        lost[lost < 1e-5] = 0.0
+        invented[box] += light[box] * lost
+
+    def _curvature(self, lens: ThinLens, per_dioptre_px: float, width_px: float) -> Float32:
+        """The radius, px, that field curvature adds, growing with the square of the distance from the middle."""
+        height, width = self.shape
+        x = np.linspace(-1.0, 1.0, 2 * width + 1)[1::2] * (width / width_px)
+        y = np.linspace(-1.0, 1.0, 2 * height + 1)[1::2] * (width / width_px)
+        bowl = (x[None, :] ** 2 + y[:, None] ** 2) / 2.0
+        return np.asarray(lens.field_curvature_dioptres * per_dioptre_px * bowl, np.float32)
+
+
+class PreparedScene:
+    """The layers of a scene, nearest first, ready to be blurred."""
+
+    def __init__(self, scene: Scene, split_channels: bool) -> None:
+        self.split_channels = split_channels
+        self.layers = [PreparedLayer(layer, split_channels) for layer in scene.ordered]
+
+
+def _blurred(pyramid: Pyramid, aperture: Aperture, radius: Radius) -> Placed | None:
+    if pyramid.is_empty:
+        return None
+    if isinstance(radius.value, float):
+        return blur_flat(pyramid, radius.value, aperture)
+    if radius.greatest_px < INVISIBLE_RADIUS_PX:
+        return Placed(pyramid.packed, pyramid.y0, pyramid.x0)
+    return blur_receding(pyramid, radius.value, radius.slope_source, aperture)
+
+
+def _carried_outwards(distance_m: Float32, alpha: Float32) -> Float32:
+    """The distance map with the nearest seen value where alpha is 0, where its own value means nothing."""
+    unseen = (alpha <= 0).astype(np.uint8)
+    if not unseen.any() or unseen.all():
+        return distance_m
+    _, labels = cv2.distanceTransformWithLabels(unseen, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    values = np.zeros(int(labels.max()) + 1, np.float32)
+    seen = unseen == 0
+    values[labels[seen]] = distance_m[seen]
+    return np.asarray(values[labels], np.float32)

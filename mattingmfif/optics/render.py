@@ -1,0 +1,241 @@
+"""A scene through the lens: frames, stacks, and what of each frame rests on photographed pixels.
+
+    I(p) = mean over the aperture u of  sum_i  a_i C_i (p - r_i u)  *  prod_{j in front of i} (1 - a_j(p - r_j u))
+
+`fast` blurs every layer by itself and lays them over one another, nearest first, which takes the product of the means;
+`exact` adds what is missing where layers interact (`interaction`). Both are linear in light. A layer whose radius is
+invisible (`lens.INVISIBLE_RADIUS_PX`) comes back bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mattingmfif.errors import UserError
+from mattingmfif.optics.blur import Placed
+from mattingmfif.optics.interaction import Blurred, add_correction, node_step
+from mattingmfif.optics.kernels import over_in_place
+from mattingmfif.optics.lens import ThinLens
+from mattingmfif.optics.prepared import PreparedLayer, PreparedScene
+from mattingmfif.optics.psf import airy_kernel
+from mattingmfif.optics.scene import Scene
+
+Float32 = npt.NDArray[np.float32]
+
+QUALITIES = ("exact", "fast")
+_NO_MAP = np.zeros((0, 0), np.float32)
+#: a pixel belongs to a boundary where some layer's blurred alpha lies between these
+BOUNDARY_ALPHA = (0.02, 0.98)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Exposure:
+    """One frame and its maps, all `[H,W]` of the scene."""
+
+    colour_linear: Float32  # [H,W,3] linear light
+    trust: Float32  # 0..1: share of the gathered light that comes from photographed pixels inside the frame
+    boundary: npt.NDArray[np.bool_]  # some layer's blurred alpha is neither 0 nor 1
+    focus_distance_m: float
+    # breathing: pixel p of the frame shows the scene's pixel middle + (p - middle) / magnification
+    magnification: float = 1.0
+
+
+def render(
+    scene: Scene,
+    lens: ThinLens,
+    focus_distance_m: float,
+    quality: str = "exact",
+    image_width_px: float | None = None,
+) -> Float32:
+    """The frame focused at `focus_distance_m`: float32 `[H,W,3]` linear light.
+
+    `quality` is "exact" (the aperture integral) or "fast" (the layered product). `image_width_px` is the number of
+    pixels that the lens's sensor width spans (default: the scene's width); a crop passes the full picture's. A focus
+    distance that is not beyond the focal length is refused.
+    """
+    return next(iter(render_stack(scene, lens, [focus_distance_m], quality, image_width_px)))
+
+
+def render_stack(
+    scene: Scene,
+    lens: ThinLens,
+    focus_distances_m: Sequence[float],
+    quality: str = "exact",
+    image_width_px: float | None = None,
+    registered: bool = False,
+) -> Iterator[Float32]:
+    """Frames as `render` makes them, one a focus distance, in the order given, made one by one as they are asked for.
+
+    What belongs to the scene alone is computed once for all. `registered=True` scales the blur radii to the field of
+    view of the farthest focus, as if the frames had been aligned (it matters in macro); by default every frame has the
+    radii of its own sensor image.
+    """
+    stage = _Stage(scene, lens, focus_distances_m, quality, image_width_px, registered)
+    return (stage.expose(s, with_maps=False).colour_linear for s in stage.focus_distances_m)
+
+
+def expose_stack(
+    scene: Scene,
+    lens: ThinLens,
+    focus_distances_m: Sequence[float],
+    quality: str = "exact",
+    image_width_px: float | None = None,
+    registered: bool = False,
+) -> Iterator[Exposure]:
+    """As `render_stack`, but each frame with its trust and boundary maps; the colours are the same bits."""
+    stage = _Stage(scene, lens, focus_distances_m, quality, image_width_px, registered)
+    return (stage.expose(s, with_maps=True) for s in stage.focus_distances_m)
+
+
+class _Stage:
+    """A scene made ready for several focus distances of one lens."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        lens: ThinLens,
+        focus_distances_m: Sequence[float],
+        quality: str,
+        image_width_px: float | None,
+        registered: bool,
+    ) -> None:
+        if quality not in QUALITIES:
+            raise UserError(f"quality: {quality!r}; allowed: {', '.join(map(repr, QUALITIES))}")
+        self.focus_distances_m = [lens.check_focus(s) for s in focus_distances_m]
+        self.shape = scene.shape
+        self.width_px = float(scene.shape[1] if image_width_px is None else image_width_px)
+        if not self.width_px > 0:
+            raise UserError(f"image_width_px: {image_width_px}; allowed: more than 0")
+        self.lens, self.exact, self.registered = lens, quality == "exact", registered
+        self.farthest_mm = lens.image_distance_mm(max(self.focus_distances_m, default=np.inf))
+        self.scene = PreparedScene(scene, split_channels=any(lens.axial_colour_dioptres))
+
+    def expose(self, focus_distance_m: float, with_maps: bool) -> Exposure:
+        magnification, radius_scale = self._scales(focus_distance_m)
+        image = np.zeros((*self.shape, 3), np.float32)
+        boundary = np.zeros(self.shape, bool) if with_maps else None
+        trust: Float32 | None = None
+        if self.scene.split_channels:
+            for channel in range(3):
+                part = np.zeros((*self.shape, 1), np.float32)
+                shift = self.lens.axial_colour_dioptres[channel]
+                trust_here = with_maps and channel == 1  # green stands for all three
+                one = self._layered(part, channel, focus_distance_m, shift, radius_scale, boundary, trust_here)
+                trust = one if one is not None else trust
+                image[..., channel] = part[..., 0]
+        else:
+            trust = self._layered(image, None, focus_distance_m, 0.0, radius_scale, boundary, with_maps)
+        self._diffract(image)
+        if magnification != 1.0:
+            image = np.maximum(_zoomed(image, magnification, cv2.INTER_CUBIC), np.float32(0.0))
+            if trust is not None:
+                trust = _zoomed(trust, magnification, cv2.INTER_LINEAR)
+            if boundary is not None:
+                boundary = _zoomed(boundary.astype(np.float32), magnification, cv2.INTER_NEAREST) > 0
+        return Exposure(
+            colour_linear=image,
+            trust=trust if trust is not None else _NO_MAP,
+            boundary=boundary if boundary is not None else _NO_MAP > 0,
+            focus_distance_m=focus_distance_m,
+            magnification=magnification,
+        )
+
+    def _scales(self, focus_distance_m: float) -> tuple[float, float]:
+        """Magnification of the frame, and the factor that carries sensor radii to the scene's pixels."""
+        ratio = self.lens.image_distance_mm(focus_distance_m) / self.farthest_mm
+        if self.registered:
+            return 1.0, 1.0 / ratio
+        magnification = float(ratio**self.lens.breathing)
+        return magnification, 1.0 / magnification
+
+    def _layered(
+        self,
+        image: Float32,
+        channel: int | None,
+        focus_distance_m: float,
+        shift_dioptres: float,
+        radius_scale: float,
+        boundary: npt.NDArray[np.bool_] | None,
+        with_trust: bool,
+    ) -> Float32 | None:
+        """Fill `image` `[H,W,C]` with the layers, nearest first; returns the trust map when asked for."""
+        lens = self.lens
+        radii = [
+            layer.radius_px(lens, focus_distance_m, self.width_px, shift_dioptres, radius_scale)
+            for layer in self.scene.layers
+        ]
+        step = node_step([r.greatest_px for r in radii]) if self.exact else 0
+        light = np.ones(self.shape, np.float32)
+        invented = np.zeros(self.shape, np.float32) if with_trust else None
+        seen: list[Blurred] = []
+        for layer, radius in zip(self.scene.layers, radii, strict=True):
+            placed = layer.blurred(lens.aperture, radius, channel)
+            if placed is None:
+                continue
+            if invented is not None:
+                layer.add_invented(invented, light, lens.aperture, radius, placed)
+            if boundary is not None:
+                _mark_boundary(boundary, placed, layer, channel)
+            over_in_place(image, light, placed.packed, placed.y0, placed.x0)
+            if step:
+                seen.append(
+                    Blurred(
+                        pyramid=layer.pyramid(channel),
+                        radius_px=radius.value,
+                        slope_source_px=radius.slope_source,
+                        node_alpha=_node_alpha(placed, layer, channel, self.shape, step),
+                    )
+                )
+        if step and len(seen) > 1:
+            add_correction(image, seen, lens.aperture, step)
+        return None if invented is None else np.clip(np.float32(1.0) - invented, 0.0, 1.0)
+
+    def _diffract(self, image: Float32) -> None:
+        if not self.lens.diffraction:
+            return
+        for channel in range(3):
+            kernel = airy_kernel(self.lens, channel, self.width_px)
+            if kernel is not None:
+                plane = np.ascontiguousarray(image[..., channel])
+                image[..., channel] = cv2.filter2D(plane, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
+
+
+def _mark_boundary(boundary: npt.NDArray[np.bool_], placed: Placed, layer: PreparedLayer, channel: int | None) -> None:
+    if layer.pyramid(channel).is_opaque:
+        return
+    alpha = placed.packed[..., -1]
+    height, width = alpha.shape
+    boundary[placed.y0 : placed.y0 + height, placed.x0 : placed.x0 + width] |= (alpha > BOUNDARY_ALPHA[0]) & (
+        alpha < BOUNDARY_ALPHA[1]
+    )
+
+
+def _node_alpha(
+    placed: Placed, layer: PreparedLayer, channel: int | None, shape: tuple[int, int], step: int
+) -> Float32:
+    """The layer's blurred alpha on every `step`-th pixel, one node beyond the last pixel included."""
+    rows, columns = -(-shape[0] // step), -(-shape[1] // step)
+    if layer.pyramid(channel).is_opaque:
+        return np.ones((rows, columns), np.float32)
+    nodes = np.zeros((rows, columns), np.float32)
+    alpha = placed.packed[..., -1]
+    top, left = -(-placed.y0 // step), -(-placed.x0 // step)
+    cut = alpha[top * step - placed.y0 :: step, left * step - placed.x0 :: step]
+    nodes[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+    return nodes
+
+
+def _zoomed(image: Float32, magnification: float, interpolation: int) -> Float32:
+    """The picture enlarged about its middle, same size: pixel p shows middle + (p - middle) / magnification."""
+    height, width = image.shape[:2]
+    cx, cy = (width - 1) / 2.0, (height - 1) / 2.0
+    scale = 1.0 / magnification
+    to_scene = np.array([[scale, 0.0, cx - cx * scale], [0.0, scale, cy - cy * scale]])
+    flags = interpolation | cv2.WARP_INVERSE_MAP
+    zoomed = cv2.warpAffine(image, to_scene, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(zoomed, np.float32)

@@ -1,0 +1,162 @@
+"""What the lens looks at: flat or receding layers of colour and opacity, at distances.
+
+Colours are straight (not premultiplied), linear light. Order is from the camera: a layer's place is set by the greatest
+distance at which it is not transparent, nearest first, so that a receding ground lies behind the subject on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mattingmfif.errors import UserError
+from mattingmfif.optics.kernels import over_in_place
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer: colour `[H,W,3]` linear light >= 0, alpha `[H,W]` 0..1, distance in metres (a number or `[H,W]`).
+
+    `known` (`[H,W]`, 0..1) is the share of the colour that was photographed rather than invented; None is all of it.
+    Outside its array a layer repeats its edge pixels. Where alpha is 0 the values of a distance map mean nothing.
+    NaN, infinite colour or alpha, and distances that are not positive are refused.
+    """
+
+    colour_linear: Float32
+    alpha: Float32
+    distance_m: float | Float32
+    known: Float32 | None = None
+
+    def __post_init__(self) -> None:
+        colour = _as_float32(self.colour_linear, "colour_linear", 0.0, np.inf)
+        alpha = _as_float32(self.alpha, "alpha", 0.0, 1.0)
+        if colour.ndim != 3 or colour.shape[2] != 3 or colour.size == 0:
+            raise UserError(f"colour_linear: shape {colour.shape}; allowed: [height, width, 3]")
+        _check_shape("alpha", alpha, colour.shape[:2])
+        object.__setattr__(self, "colour_linear", colour)
+        object.__setattr__(self, "alpha", alpha)
+        distance: float | Float32
+        if np.ndim(self.distance_m) == 0:
+            distance = float(self.distance_m)
+            bad = not distance > 0
+        else:
+            distance = np.ascontiguousarray(self.distance_m, np.float32)
+            _check_shape("distance_m", distance, colour.shape[:2])
+            bad = not distance.min() > 0
+        if bad:
+            raise UserError("distance_m: some values are not positive (or NaN); allowed: more than 0, up to infinity")
+        object.__setattr__(self, "distance_m", distance)
+        if self.known is not None:
+            known = _as_float32(self.known, "known", 0.0, 1.0)
+            _check_shape("known", known, colour.shape[:2])
+            object.__setattr__(self, "known", known)
+
+    @cached_property
+    def greatest_distance_m(self) -> float:
+        """The greatest distance at which the layer is not transparent (which sets its place in the scene)."""
+        if isinstance(self.distance_m, float):
+            return self.distance_m
+        seen = self.distance_m[self.alpha > 0]
+        return float(seen.max() if seen.size else self.distance_m.max())
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Layers of one size, in any order; `ordered` sorts them from the camera."""
+
+    layers: Sequence[Layer]
+
+    def __post_init__(self) -> None:
+        layers = tuple(self.layers)
+        if not layers:
+            raise UserError("layers: the scene is empty; allowed: at least one Layer")
+        for layer in layers[1:]:
+            _check_shape("layers", layer.alpha, layers[0].alpha.shape)
+        object.__setattr__(self, "layers", layers)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in px."""
+        height, width = self.layers[0].alpha.shape
+        return int(height), int(width)
+
+    @cached_property
+    def ordered(self) -> tuple[Layer, ...]:
+        """The layers nearest first; equal distances keep the order of the list."""
+        return tuple(sorted(self.layers, key=lambda layer: layer.greatest_distance_m))
+
+
+def composite(scene: Scene) -> Float32:
+    """The pinhole image of the scene, float32 `[H,W,3]` linear: every layer sharp, nearest over farther."""
+    height, width = scene.shape
+    image = np.zeros((height, width, 3), np.float32)
+    light = np.ones((height, width), np.float32)
+    for layer in scene.ordered:
+        over_in_place(image, light, premultiplied(layer), 0, 0)
+    return image
+
+
+def visible_weights(scene: Scene) -> list[Float32]:
+    """For each layer of `scene.ordered`, float32 `[H,W]` 0..1: how much of the pinhole pixel is that layer."""
+    light = np.ones(scene.shape, np.float32)
+    weights = []
+    for layer in scene.ordered:
+        weights.append(light * layer.alpha)
+        light = light * (np.float32(1.0) - layer.alpha)
+    return weights
+
+
+def depth_m(scene: Scene) -> Float32:
+    """Float32 `[H,W]`: distance in metres of the layer with the largest visible weight (ties: the nearest layer)."""
+    best = np.full(scene.shape, -1.0, np.float32)
+    depth = np.full(scene.shape, np.inf, np.float32)
+    for layer, weight in zip(scene.ordered, visible_weights(scene), strict=True):
+        more = weight > best
+        np.copyto(best, weight, where=more)
+        np.copyto(depth, np.broadcast_to(np.asarray(layer.distance_m, np.float32), depth.shape), where=more)
+    return depth
+
+
+def composite_trust(scene: Scene) -> Float32:
+    """Float32 `[H,W]` 0..1: the share of the pinhole image that was photographed, not invented.
+
+    Where nothing is seen at all the picture is black for certain and trusted.
+    """
+    invented = np.zeros(scene.shape, np.float32)
+    for layer, weight in zip(scene.ordered, visible_weights(scene), strict=True):
+        if layer.known is not None:
+            invented += weight * (np.float32(1.0) - layer.known)
+    return np.asarray(np.clip(np.float32(1.0) - invented, 0.0, 1.0), np.float32)
+
+
+def premultiplied(layer: Layer) -> Float32:
+    """The layer's colour times alpha with alpha as a fourth channel, or its three channels where all is opaque."""
+    if layer.alpha.min() >= 1.0:
+        return layer.colour_linear
+    packed = np.empty((*layer.alpha.shape, 4), np.float32)
+    np.multiply(layer.colour_linear, layer.alpha[..., None], out=packed[..., :3])
+    packed[..., 3] = layer.alpha
+    return packed
+
+
+def _as_float32(values: npt.NDArray[Any], name: str, low: float, high: float) -> Float32:
+    array = np.ascontiguousarray(values, np.float32)
+    if array.size:
+        least, most = float(array.min()), float(array.max())
+        if not (np.isfinite(least) and np.isfinite(most)):
+            raise UserError(f"{name}: NaN or infinite values; allowed: finite numbers")
+        if least < low or most > high:
+            raise UserError(f"{name}: values from {least:g} to {most:g}; allowed: {low:g} to {high:g}")
+    return array
+
+
+def _check_shape(name: str, array: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
+    if tuple(array.shape) != tuple(shape):
+        raise UserError(f"{name}: shape {array.shape} beside {tuple(shape)}; allowed: one size for the whole scene")
