@@ -1,0 +1,50 @@
+"""How true a contour is: does the picture really change where the mask says that something ends?
+
+For this package a subject need not be an object. What counts is that its outline lies on image edges, so that a blurred
+outline reveals a different surface and not the middle of a wall.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mattingmfif.pixels.colour import Float32
+
+Mask = npt.NDArray[np.bool_]
+
+#: colour difference (CIE 1976, roughly just visible = 2.3) from which two sides of a contour differ
+EDGE_CONTRAST = 8.0
+
+
+def lab_of(photo_srgb: Float32) -> Float32:
+    """CIE L*a*b* `[H,W,3]` of a photo in sRGB, lightly smoothed so that grain is no edge."""
+    lab = cv2.cvtColor(np.ascontiguousarray(photo_srgb, np.float32), cv2.COLOR_RGB2LAB)
+    return np.asarray(cv2.GaussianBlur(lab, (0, 0), 1.0), np.float32)
+
+
+def pair_contrast(lab: Float32, step: int = 2) -> tuple[Float32, Float32]:
+    """Colour difference across each pixel border: `[H,W-1]` for left-right pairs, `[H-1,W]` for upper-lower ones.
+
+    Each side is looked at `step` pixels away from the border, beyond the soft flank of the edge itself.
+    """
+    left = np.pad(lab, ((0, 0), (step, 0), (0, 0)), mode="edge")[:, : lab.shape[1]]
+    right = np.pad(lab, ((0, 0), (0, step), (0, 0)), mode="edge")[:, step:]
+    up = np.pad(lab, ((step, 0), (0, 0), (0, 0)), mode="edge")[: lab.shape[0]]
+    down = np.pad(lab, ((0, step), (0, 0), (0, 0)), mode="edge")[step:]
+    across_x = np.sqrt(((left[:, :-1] - right[:, 1:]) ** 2).sum(axis=-1))
+    across_y = np.sqrt(((up[:-1] - down[1:]) ** 2).sum(axis=-1))
+    return np.asarray(across_x, np.float32), np.asarray(across_y, np.float32)
+
+
+def contour_score(mask: Mask, contrast: tuple[Float32, Float32]) -> float:
+    """The share, 0..1, of the mask's contour (within the picture) where both sides differ; 0 without a contour."""
+    across_x, across_y = contrast
+    here = np.concatenate([across_x[mask[:, 1:] != mask[:, :-1]], across_y[mask[1:] != mask[:-1]]])
+    return float((here > EDGE_CONTRAST).mean()) if here.size else 0.0
+
+
+def border_shares(mask: Mask) -> tuple[float, float, float, float]:
+    """The share of the top, bottom, left and right border of the picture that the mask covers."""
+    return float(mask[0].mean()), float(mask[-1].mean()), float(mask[:, 0].mean()), float(mask[:, -1].mean())

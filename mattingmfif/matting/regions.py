@@ -1,0 +1,198 @@
+"""Regions of a photograph whose outline lies on edges, found without any learned weights.
+
+The picture falls into small basins of its gradient; neighbouring basins are merged, the least different first, until one
+is left. Every region that arises on the way is a proposal; what ranks it is the share of its outline that is a real edge.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from mattingmfif.matting.contours import EDGE_CONTRAST, border_shares, pair_contrast
+from mattingmfif.pixels.colour import Float32
+
+Mask = npt.NDArray[np.bool_]
+
+_CELL_PX = 8
+_MAX_PROPOSALS = 24
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Region:
+    """A proposed subject: `mask` `[h,w]`, the share of its outline that lies on edges, and its rank among proposals."""
+
+    mask: Mask
+    contour: float
+    rank: float
+
+
+@dataclass
+class _Border:
+    """What two neighbouring regions share: pixel borders in all, strong ones, and their summed contrast."""
+
+    length: float
+    strong: float
+    contrast: float
+
+
+def propose_regions(lab: Float32, min_area_share: float, max_area_share: float, min_contour: float) -> list[Region]:
+    """Proposed regions, best first, of a picture in L*a*b* `[h,w,3]` (about 512 px); none where no outline is true."""
+    basins = _basins(lab)
+    tree = _merge(lab, basins)
+    total = basins.size
+    nodes = [
+        node
+        for node in tree
+        if min_area_share <= node.area / total <= max_area_share
+        and node.length > 0
+        and node.strong / node.length >= min_contour
+    ]
+    nodes.sort(key=lambda node: -node.strong / node.length)
+    regions = []
+    for node in nodes[: 4 * _MAX_PROPOSALS]:
+        mask = np.isin(basins, list(node.leaves))
+        mask = _without_holes(mask)
+        rank = _rank(mask, node.strong / node.length)
+        regions.append(Region(mask=mask, contour=node.strong / node.length, rank=rank))
+    regions.sort(key=lambda region: -region.rank)
+    return regions[:_MAX_PROPOSALS]
+
+
+def _rank(mask: Mask, contour: float) -> float:
+    """Outline first; then compact, not cut off by the picture's borders, and rather central."""
+    top, bottom, left, right = border_shares(mask)
+    touched = top + 0.3 * bottom + 0.6 * (left + right)
+    outline = float(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).sum()) / 2
+    area = float(mask.sum())
+    compact = min(1.0, 4 * np.pi * area / max(outline, 1.0) ** 2 * 2)
+    rows, columns = np.nonzero(mask)
+    height, width = mask.shape
+    off_centre = np.hypot(rows.mean() / height - 0.55, columns.mean() / width - 0.5)
+    size = min(1.0, area / mask.size / 0.06)
+    return float(contour + 0.15 * compact + 0.25 * size - 0.8 * touched - 0.3 * off_centre)
+
+
+def _without_holes(mask: Mask) -> Mask:
+    """The mask with small enclosed holes (under a tenth of its area) filled."""
+    holes, count = ndimage.label(~mask)
+    if count <= 1:
+        return mask
+    sizes = np.bincount(holes.ravel())
+    sizes[0] = 0
+    outside = np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))
+    small = sizes < 0.1 * mask.sum()
+    small[outside] = False
+    small[0] = False
+    return mask | small[holes]
+
+
+def _basins(lab: Float32) -> npt.NDArray[np.int32]:
+    """Small basins of the gradient, numbered from 0: one for the flattest pixel of each cell."""
+    dx = cv2.Sobel(lab, cv2.CV_32F, 1, 0, ksize=3)
+    dy = cv2.Sobel(lab, cv2.CV_32F, 0, 1, ksize=3)
+    gradient = np.sqrt((dx * dx + dy * dy).sum(axis=-1))
+    height, width = gradient.shape
+    markers = np.zeros((height, width), np.int32)
+    number = 0
+    for y in range(0, height, _CELL_PX):
+        for x in range(0, width, _CELL_PX):
+            cell = gradient[y : y + _CELL_PX, x : x + _CELL_PX]
+            row, column = np.unravel_index(int(cell.argmin()), cell.shape)
+            number += 1
+            markers[y + row, x + column] = number
+    codes = np.clip(gradient * (255 / max(float(np.percentile(gradient, 99.5)), 1e-6)), 0, 255).astype(np.uint8)
+    found: npt.NDArray[np.int32] = ndimage.watershed_ift(codes, markers)
+    return found - 1
+
+
+@dataclass
+class _Node:
+    leaves: list[int]
+    area: float
+    colour_sum: npt.NDArray[np.float64]
+    length: float = 0.0
+    strong: float = 0.0
+
+
+def _merge(lab: Float32, basins: npt.NDArray[np.int32]) -> list[_Node]:
+    """All regions that arise when the least different neighbours merge, one pair after another."""
+    count = int(basins.max()) + 1
+    area = np.bincount(basins.ravel(), minlength=count).astype(np.float64)
+    colour = np.stack([np.bincount(basins.ravel(), lab[..., c].ravel(), count) for c in range(3)], axis=1)
+    nodes = [_Node(leaves=[i], area=area[i], colour_sum=colour[i]) for i in range(count)]
+    borders = _borders(lab, basins)
+    alive = {i: dict(neighbours) for i, neighbours in enumerate(borders)}
+    queue = [
+        (_difference(nodes[i], nodes[j], border), i, j)
+        for i, neighbours in alive.items()
+        for j, border in neighbours.items()
+        if i < j
+    ]
+    heapq.heapify(queue)
+    finished: list[_Node] = []
+    while queue:
+        _, i, j = heapq.heappop(queue)
+        if i not in alive or j not in alive:
+            continue
+        a, b = alive.pop(i), alive.pop(j)
+        new = len(nodes)
+        node = _Node(
+            leaves=nodes[i].leaves + nodes[j].leaves,
+            area=nodes[i].area + nodes[j].area,
+            colour_sum=nodes[i].colour_sum + nodes[j].colour_sum,
+        )
+        a.pop(j)
+        b.pop(i)
+        joined = a
+        for k, border in b.items():
+            if k in joined:
+                first = joined[k]
+                border = _Border(
+                    first.length + border.length, first.strong + border.strong, first.contrast + border.contrast
+                )
+            joined[k] = border
+        nodes.append(node)
+        alive[new] = joined
+        for k, border in joined.items():
+            other = alive[k]
+            other.pop(i, None)
+            other.pop(j, None)
+            other[new] = border
+            node.length += border.length
+            node.strong += border.strong
+            heapq.heappush(queue, (_difference(nodes[k], node, border), k, new))
+        finished.append(node)
+    return finished
+
+
+def _difference(a: _Node, b: _Node, border: _Border) -> float:
+    """How unlike two neighbours are: contrast across their border and of their mean colours; small regions give way."""
+    mean_contrast = border.contrast / border.length
+    colours = float(np.sqrt(((a.colour_sum / a.area - b.colour_sum / b.area) ** 2).sum()))
+    return float((mean_contrast + 0.5 * colours) * min(a.area, b.area) ** 0.2)
+
+
+def _borders(lab: Float32, basins: npt.NDArray[np.int32]) -> list[dict[int, _Border]]:
+    across_x, across_y = pair_contrast(lab)
+    first = np.concatenate([basins[:, :-1].ravel(), basins[:-1].ravel()])
+    second = np.concatenate([basins[:, 1:].ravel(), basins[1:].ravel()])
+    contrast = np.concatenate([across_x.ravel(), across_y.ravel()])
+    apart = first != second
+    low, high = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
+    contrast = contrast[apart]
+    count = int(basins.max()) + 1
+    pairs, inverse = np.unique(low.astype(np.int64) * count + high, return_inverse=True)
+    length = np.bincount(inverse).astype(np.float64)
+    strong = np.bincount(inverse, contrast > EDGE_CONTRAST)
+    summed = np.bincount(inverse, contrast)
+    borders: list[dict[int, _Border]] = [{} for _ in range(count)]
+    for pair, n, s, c in zip(pairs.tolist(), length.tolist(), strong.tolist(), summed.tolist(), strict=True):
+        i, j = divmod(pair, count)
+        borders[i][j] = borders[j][i] = _Border(n, s, c)
+    return borders
