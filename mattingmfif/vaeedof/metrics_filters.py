@@ -37,7 +37,8 @@ def gaussian_line(size: int, sigma: float) -> Grey:
     """A Gaussian of `size` samples that sums to 1."""
     x = np.arange(size, dtype=np.float64) - (size - 1) / 2
     line = np.exp(-(x**2) / (2 * sigma**2))
-    return line / line.sum()
+    normalised: Grey = line / line.sum()
+    return normalised
 
 
 def moments(x: Grey, y: Grey, line: Grey) -> tuple[Grey, Grey, Grey, Grey, Grey]:

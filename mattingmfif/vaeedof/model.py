@@ -1,0 +1,383 @@
+"""The picture of VAEEDOF: an auto-encoder of stride 8, fusion across frames in its latent, and a path for pixels.
+
+    frame i --unshuffle--> e_i at strides stem..4 --> latent z_i (stride 8)        shared by all frames
+    {z_i}   --attention across the frames at each position--> fused latent z, guides g_i
+    z       --decode--> d at stride 8, 4, .. stem; at each finer stride d takes up the frames' e_i, mixed by scores
+    scores of (e_i, g_i, d) at full resolution mix three frequency bands of the source pixels; d adds gain and residual
+
+Notation: B batch, N frames (1 to 7), frames `[B,N,3,H,W]` sRGB codes scaled to -1..1, H and W multiples of 8; `present`
+`[B,N]` bool says which frames count (an absent frame's pixels have no effect). Nothing in it knows the frames' order,
+nothing is global in space (no spatial normalisation, no spatial attention), so an image may be computed in tiles with a
+halo: `Reach` says how far each part sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mattingmfif.vaeedof.settings import MAX_FRAMES, STRIDE_PX, ModelSettings
+
+BANDS = 3
+ABSENT = -1e4  # a score that bf16 holds and that leaves nothing of a frame
+
+
+def conv3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution, zeros outside."""
+    return nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
+
+
+def conv1(channels_in: int, channels_out: int) -> nn.Conv2d:
+    """A 1x1 convolution."""
+    return nn.Conv2d(channels_in, channels_out, 1)
+
+
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with all weights 0, so that what it adds starts as nothing."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Block(nn.Module):
+    """x + conv(relu(conv(relu(x)))), no normalisation."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = conv3(width, width), conv3(width, width)
+        with torch.no_grad():
+            self.second.weight.mul_(0.3)  # without a norm, a deep sum of full-size branches would grow
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's output, same shape."""
+        return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+def stage(width: int, blocks: int) -> nn.Sequential:
+    """`blocks` residual blocks."""
+    return nn.Sequential(*[Block(width) for _ in range(blocks)])
+
+
+class Encoder(nn.Module):
+    """A picture `[B,3,H,W]` to features at each stride below 8, and to the latent `[B,C,H/8,W/8]`."""
+
+    def __init__(self, s: ModelSettings, latent_channels: int | None = None) -> None:
+        super().__init__()
+        self.stem_px = s.stem_px
+        self.stem = conv3(3 * s.stem_px**2, s.widths[0])
+        self.stages = nn.ModuleList(stage(w, b) for w, b in zip(s.widths, s.blocks, strict=True))
+        self.downs = nn.ModuleList(conv3(a, b, stride=2) for a, b in zip(s.widths, s.widths[1:], strict=False))
+        self.to_latent = conv1(s.widths[-1], latent_channels or s.latent_channels)
+
+    def skips(self, picture: Tensor) -> list[Tensor]:
+        """Features at the strides below 8, finest first."""
+        x = self.stem(F.pixel_unshuffle(picture, self.stem_px))
+        found = []
+        for level, stage_ in enumerate(list(self.stages)[:-1]):
+            x = stage_(self.downs[level - 1](x) if level else x)
+            found.append(x)
+        return found
+
+    def deepest(self, coarsest_skip: Tensor) -> Tensor:
+        """Features at stride 8, from the coarsest of `skips`."""
+        features: Tensor = self.stages[-1](self.downs[-1](coarsest_skip))
+        return features
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """The latent."""
+        latent: Tensor = self.to_latent(F.relu(self.deepest(self.skips(picture)[-1])))
+        return latent
+
+
+class PositionNorm(nn.Module):
+    """Channels scaled to unit mean square at each position by itself, so tiles stay exact."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised x, same shape."""
+        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * self.scale
+
+
+class FusionLayer(nn.Module):
+    """Attention across the tokens of each position, then a mixer of channels, then one of neighbours. Token order: none."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attend, self.norm_mix = PositionNorm(width), PositionNorm(width)
+        self.to_qkv, self.from_heads = conv1(width, 3 * width), zeroed(conv1(width, width))
+        self.widen, self.narrow = conv1(width, 2 * width), zeroed(conv1(2 * width, width))
+        self.near = nn.Conv2d(width, width, 3, padding=1, groups=width)
+
+    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
+        """tokens `[B,T,D,h,w]`, bias `[B,1,1,T,1]` (0 or ABSENT, per token attended to): tokens of the same shape."""
+        b, t, d, h, w = tokens.shape
+        x = tokens.flatten(0, 1)
+        q, k, v = self.to_qkv(self.norm_attend(x)).reshape(b, t, 3, self.heads, d // self.heads, h * w).unbind(2)
+        scores = torch.einsum("bthcp,bshcp->bhtsp", q, k) * (d // self.heads) ** -0.5
+        weights = torch.softmax(scores + bias, dim=3)
+        mixed = torch.einsum("bhtsp,bshcp->bthcp", weights, v).reshape(b * t, d, h, w)
+        x = x + self.from_heads(mixed)
+        x = x + self.narrow(F.gelu(self.widen(self.norm_mix(x))))
+        x = x + F.gelu(self.near(x))
+        return x.reshape(b, t, d, h, w)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fused:
+    """What latent fusion gives: the latent `[B,C,h,w]`, guides `[B,N,G,h,w]`, share of each frame in it `[B,N,h,w]`."""
+
+    latent: Tensor
+    guides: Tensor
+    shares: Tensor
+
+
+class LatentFusion(nn.Module):
+    """Latents of N frames and a learned fusion token, to one latent: a per-channel blend plus what the token adds."""
+
+    def __init__(self, s: ModelSettings) -> None:
+        super().__init__()
+        d = s.fusion_width
+        self.embed = conv1(s.latent_channels, d)
+        self.token = nn.Parameter(torch.zeros(d, 1, 1))
+        self.layers = nn.ModuleList(FusionLayer(d, s.fusion_heads) for _ in range(s.fusion_layers))
+        self.to_blend = conv1(d, s.latent_channels)
+        self.to_latent = zeroed(conv1(d, s.latent_channels))
+        self.to_guide = conv1(d, s.guide_channels)
+
+    def forward(self, latents: Tensor, present: Tensor) -> Fused:
+        """latents `[B,N,C,h,w]`, present `[B,N]`."""
+        b, n, c, h, w = latents.shape
+        latents = latents * present[:, :, None, None, None].to(latents.dtype)
+        frames = self.embed(latents.flatten(0, 1)).reshape(b, n, -1, h, w)
+        tokens = torch.cat([self.token.expand(b, 1, -1, h, w).to(frames.dtype), frames], 1)
+        counted = F.pad(present, (1, 0), value=True)
+        bias = (~counted).to(frames.dtype)[:, None, None, :, None] * ABSENT
+        for layer in self.layers:
+            tokens = layer(tokens, bias)
+        heard = tokens[:, 1:].flatten(0, 1)
+        blend = _shares(self.to_blend(heard).reshape(b, n, c, h, w), present)
+        return Fused(
+            latent=(blend * latents).sum(1) + self.to_latent(tokens[:, 0]),
+            guides=self.to_guide(heard).reshape(b, n, -1, h, w),
+            shares=blend.mean(2),
+        )
+
+
+def _shares(scores: Tensor, present: Tensor) -> Tensor:
+    """Softmax of scores `[B,N,...]` over the frames that are present."""
+    absent = (~present).to(scores.dtype).reshape(*present.shape, *[1] * (scores.ndim - 2))
+    return torch.softmax(scores + absent * ABSENT, dim=1)
+
+
+class FrameMix(nn.Module):
+    """Features of N frames at one stride mixed into one, by scores of frame, guide and decoder; four groups of channels."""
+
+    GROUPS = 4
+
+    def __init__(self, width: int, guide_channels: int) -> None:
+        super().__init__()
+        self.from_frame, self.from_decoder = conv1(width, width // 2), conv1(width, width // 2)
+        self.from_guide = conv1(guide_channels, width // 2)
+        self.score, self.value = conv1(width // 2, self.GROUPS), conv1(width, width)
+
+    def forward(self, decoded: Tensor, frames: Tensor, guides: Tensor, present: Tensor) -> Tensor:
+        """decoded `[B,W,h,w]`, frames `[B,N,W,h,w]`, guides `[B,N,G,h,w]`: mixed features `[B,W,h,w]`."""
+        b, n, width, h, w = frames.shape
+        flat = frames.flatten(0, 1)
+        hidden = (self.from_frame(flat) + self.from_guide(guides.flatten(0, 1))).reshape(b, n, -1, h, w)
+        hidden = F.relu(hidden + self.from_decoder(decoded)[:, None])
+        shares = _shares(self.score(hidden.flatten(0, 1)).reshape(b, n, self.GROUPS, 1, h, w), present)
+        values = self.value(flat).reshape(b, n, self.GROUPS, width // self.GROUPS, h, w)
+        return (shares * values).sum(1).reshape(b, width, h, w)
+
+
+def frequency_bands(pictures: Tensor) -> list[Tensor]:
+    """Fine, middle and coarse band of pictures `[M,3,H,W]` (binomial 5-tap at steps 1 and 2); they sum to the picture."""
+    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=pictures.dtype, device=pictures.device) / 16
+    channels = pictures.shape[1]
+    bands, rest = [], pictures
+    for step in (1, 2):
+        smooth = rest
+        for kernel, pad in ((line.reshape(1, 1, 5, 1), (0, 0, 2, 2)), (line.reshape(1, 1, 1, 5), (2, 2, 0, 0))):
+            padded = F.pad(smooth, tuple(side * step for side in pad), mode="replicate")
+            smooth = F.conv2d(padded, kernel.expand(channels, 1, -1, -1), groups=channels, dilation=step)
+        bands.append(rest - smooth)
+        rest = smooth
+    return [*bands, rest]
+
+
+class PixelPath(nn.Module):
+    """The output picture from source pixels: per band a mix over frames, times a gain on detail, plus a residual.
+
+    With one frame's score above all others, gain and residual 0, that frame's pixels pass unchanged.
+    """
+
+    def __init__(self, s: ModelSettings) -> None:
+        super().__init__()
+        width, hidden, cells = s.widths[0], s.score_width, s.stem_px**2
+        self.stem_px, self.use_pixels = s.stem_px, s.use_pixel_path
+        self.from_frame, self.from_decoder = conv1(width, hidden), conv1(width, hidden)
+        self.from_guide = conv1(s.guide_channels, hidden)
+        self.near = conv3(hidden, hidden)
+        self.score = conv1(hidden, BANDS * cells)
+        self.gain, self.residual = zeroed(conv3(width, (BANDS - 1) * cells)), zeroed(conv3(width, 3 * cells))
+
+    def forward(
+        self, pictures: Tensor, decoded: Tensor, frames: Tensor, guides: Tensor, present: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """pictures `[B,N,3,H,W]`, the rest at the stem's stride: picture `[B,3,H,W]`, finest-band shares `[B,N,H,W]`."""
+        b, n, _, height, width = pictures.shape
+        flat, to_full = frames.flatten(0, 1), self.stem_px
+        hidden = (self.from_frame(flat) + self.from_guide(guides.flatten(0, 1))).unflatten(0, (b, n))
+        hidden = F.relu(hidden + self.from_decoder(decoded)[:, None]).flatten(0, 1)
+        scores = F.pixel_shuffle(self.score(F.relu(self.near(hidden))), to_full)
+        shares = _shares(scores.reshape(b, n, BANDS, height, width).float(), present)
+        residual = F.pixel_shuffle(self.residual(F.relu(decoded)), to_full).float()
+        if not self.use_pixels:
+            return residual, shares[:, :, 0]
+        gain = F.pixel_shuffle(self.gain(F.relu(decoded)), to_full).float()
+        visible = torch.where(present[:, :, None, None, None], pictures, torch.zeros_like(pictures)).float()
+        bands = frequency_bands(visible.flatten(0, 1))
+        picture = residual
+        for k, band in enumerate(bands):
+            mixed = (shares[:, :, k, None] * band.reshape(b, n, 3, height, width)).sum(1)
+            picture = picture + (mixed * (1 + gain[:, k, None]) if k < BANDS - 1 else mixed)
+        return picture, shares[:, :, 0]
+
+
+class Decoder(nn.Module):
+    """The latent to features at the stem's stride, taking up the frames' skips on the way, or to a picture alone."""
+
+    def __init__(self, s: ModelSettings, latent_channels: int | None = None) -> None:
+        super().__init__()
+        self.stem_px, self.use_skips = s.stem_px, s.use_skips
+        self.from_latent = conv3(latent_channels or s.latent_channels, s.widths[-1])
+        self.stages = nn.ModuleList(stage(w, b) for w, b in zip(s.widths, s.blocks, strict=True))
+        self.ups = nn.ModuleList(conv1(b, a) for a, b in zip(s.widths, s.widths[1:], strict=False))
+        self.picture = conv3(s.widths[0], 3 * s.stem_px**2)
+
+    def deepest(self, latent: Tensor) -> Tensor:
+        """Features at stride 8."""
+        features: Tensor = self.stages[-1](self.from_latent(latent))
+        return features
+
+    def finish(self, x: Tensor, mixes: nn.ModuleList | None, skips: list[Tensor], guides: Tensor, present: Tensor) -> Tensor:
+        """Features at the stem's stride from those at stride 8."""
+        for level in range(len(self.ups) - 1, -1, -1):
+            x = F.interpolate(self.ups[level](F.relu(x)), scale_factor=2.0, mode="nearest")
+            if mixes is not None and self.use_skips:
+                x = x + mixes[level](x, skips[level], guides_at(guides, x), present)
+            x = self.stages[level](x)
+        return x
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """The picture `[B,3,H,W]` that the latent alone holds."""
+        empty = latent.new_zeros(0)
+        x = self.finish(self.deepest(latent), None, [], empty, empty)
+        return F.pixel_shuffle(self.picture(F.relu(x)), self.stem_px)
+
+
+def guides_at(guides: Tensor, like: Tensor) -> Tensor:
+    """Guides `[B,N,G,h,w]` bilinearly at the stride of `like`."""
+    b, n = guides.shape[:2]
+    flat = F.interpolate(guides.flatten(0, 1), size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return flat.unflatten(0, (b, n))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """How far, in image pixels to each side, parts of the network see; all multiples of 8."""
+
+    latent_px: int  # from a latent to pixels of its frame
+    fusion_px: int  # from a fused latent to latents
+    output_px: int  # from an output pixel to fused latents, guides, skips' pixels and source pixels
+
+    @property
+    def total_px(self) -> int:
+        """From an output pixel to pixels of the frames."""
+        return self.latent_px + self.fusion_px + self.output_px
+
+
+def _steps(part: nn.Module) -> int:
+    """Pixels of its own grid that a chain of convolutions sees to each side."""
+    return sum(int(c.dilation[0]) * (int(c.kernel_size[0]) // 2) for c in part.modules() if isinstance(c, nn.Conv2d))
+
+
+class VAEEDOF(nn.Module):
+    """The whole network. `forward` for whole pictures; `fuse.py` calls its parts tile by tile."""
+
+    def __init__(self, settings: ModelSettings | None = None) -> None:
+        super().__init__()
+        self.settings = s = settings or ModelSettings()
+        self.encoder, self.fusion, self.decoder = Encoder(s), LatentFusion(s), Decoder(s)
+        self.mixes = nn.ModuleList(FrameMix(w, s.guide_channels) for w in s.widths[:-1])
+        self.pixels = PixelPath(s)
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Latents `[B,N,C,H/8,W/8]` of pictures `[B,N,3,H,W]`."""
+        latents: Tensor = self.encoder(pictures.flatten(0, 1))
+        return latents.unflatten(0, pictures.shape[:2])
+
+    def fuse_latents(self, latents: Tensor, present: Tensor) -> Fused:
+        """The fused latent, guides and shares."""
+        fused: Fused = self.fusion(latents, present)
+        if not self.settings.use_latent:
+            return Fused(
+                latent=torch.zeros_like(fused.latent), guides=torch.zeros_like(fused.guides), shares=fused.shares
+            )
+        return fused
+
+    def decode(
+        self, fused: Fused, pictures: Tensor, present: Tensor, skips: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Picture `[B,3,H,W]` and finest-band shares `[B,N,H,W]` from fused latents and the frames' pictures."""
+        shape = pictures.shape[:2]
+        flat = self.encoder.skips(pictures.flatten(0, 1)) if skips is None else skips
+        found = [skip.unflatten(0, shape) for skip in flat]
+        x = self.decoder.finish(self.decoder.deepest(fused.latent), self.mixes, found, fused.guides, present)
+        picture, shares = self.pixels(pictures, x, found[0], guides_at(fused.guides, x), present)
+        return picture, shares
+
+    def forward(self, pictures: Tensor, present: Tensor | None = None) -> Tensor:
+        """The fused picture `[B,3,H,W]` of pictures `[B,N,3,H,W]`, N at most 7, H and W multiples of 8."""
+        if present is None:
+            present = torch.ones(pictures.shape[:2], dtype=torch.bool, device=pictures.device)
+        check_pictures(pictures, present)
+        skips = self.encoder.skips(pictures.flatten(0, 1))
+        latents = self.encoder.to_latent(F.relu(self.encoder.deepest(skips[-1]))).unflatten(0, pictures.shape[:2])
+        picture: Tensor = self.decode(self.fuse_latents(latents, present), pictures, present, skips)[0]
+        return picture
+
+    def reach(self) -> Reach:
+        """How far the parts see, added up from their layers."""
+        e, d, strides = self.encoder, self.decoder, self.settings.strides_px
+        to_skips = self.settings.stem_px * _steps(e.stem)
+        for level, stride in enumerate(strides[:-1]):
+            to_skips += stride * _steps(e.stages[level]) + (strides[level - 1] if level else 0)
+        to_latent = to_skips + strides[-2] + STRIDE_PX * _steps(e.stages[-1])
+        fusion = STRIDE_PX * sum(_steps(layer.near) for layer in self.fusion.layers)
+        fine = sum(stride * _steps(d.stages[level]) for level, stride in enumerate(strides[:-1]))
+        fine += self.settings.stem_px * max(_steps(self.pixels.near), _steps(self.pixels.gain))
+        coarse = STRIDE_PX * (_steps(d.from_latent) + _steps(d.stages[-1]))
+        # bilinear guides look one latent further than the features they steer; the bands look 6 px
+        output = max(fine + coarse, fine + to_skips, fine + 2 * STRIDE_PX, 6)
+        up = [-(-value // STRIDE_PX) * STRIDE_PX for value in (to_latent, fusion, output)]
+        return Reach(latent_px=up[0], fusion_px=up[1], output_px=up[2])
+
+
+def check_pictures(pictures: Tensor, present: Tensor) -> None:
+    """ValueError unless pictures are `[B,1..7,3,8k,8l]` and each stack has a frame."""
+    if pictures.ndim != 5 or pictures.shape[2] != 3 or not 1 <= pictures.shape[1] <= MAX_FRAMES:
+        raise ValueError(f"pictures must be [B, 1 to {MAX_FRAMES}, 3, H, W], got {list(pictures.shape)}")
+    if pictures.shape[3] % STRIDE_PX or pictures.shape[4] % STRIDE_PX:
+        raise ValueError(f"height and width must be multiples of {STRIDE_PX}, got {list(pictures.shape[3:])}")
+    if present.shape != pictures.shape[:2] or not (present.device.type == "meta" or bool(present.any(1).all())):
+        raise ValueError("present must be [B, N] with at least one frame in each stack")

@@ -1,0 +1,177 @@
+"""The network's promises: order-free, masked, local within its stated reach, able to hand pixels through, affordable."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="VAEEDOF needs torch (extra `train`)")
+
+from mattingmfif.vaeedof.cost import model_cost  # noqa: E402
+from mattingmfif.vaeedof.model import VAEEDOF, Reach, frequency_bands  # noqa: E402
+from mattingmfif.vaeedof.settings import ModelSettings  # noqa: E402
+
+SMALL = ModelSettings(stem_px=2, widths=(8, 12, 16), blocks=(1, 1, 1), latent_channels=4, fusion_width=16, score_width=8)
+CPU = ModelSettings(stem_px=4, widths=(8, 16), blocks=(1, 2), latent_channels=4, fusion_width=16, score_width=8)
+
+
+def _awake(settings: ModelSettings, seed: int = 0) -> VAEEDOF:
+    """A model whose zero-started layers are random too, so that every path carries something."""
+    torch.manual_seed(seed)
+    model = VAEEDOF(settings).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 4 and not parameter.any():
+                parameter.normal_(0, 0.2)
+        model.fusion.token.normal_()
+    return model
+
+
+def _pictures(n: int, height: int = 64, width: int = 48, seed: int = 1) -> torch.Tensor:
+    return torch.rand(1, n, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.mark.parametrize("settings", [SMALL, CPU], ids=["stem2", "stem4"])
+@pytest.mark.parametrize("n", range(1, 8))
+def test_one_to_seven_frames_give_a_picture(settings: ModelSettings, n: int) -> None:
+    with torch.no_grad():
+        assert _awake(settings)(_pictures(n)).shape == (1, 3, 64, 48)
+
+
+@pytest.mark.parametrize("settings", [SMALL, CPU], ids=["stem2", "stem4"])
+def test_the_order_of_the_frames_changes_nothing(settings: ModelSettings) -> None:
+    model, pictures = _awake(settings), _pictures(5)
+    with torch.no_grad():
+        fused = model(pictures)
+        for order in ([4, 3, 2, 1, 0], [2, 0, 4, 1, 3]):
+            assert (model(pictures[:, order]) - fused).abs().max() < 1e-5
+
+
+def test_an_absent_frame_is_as_if_it_were_not_there_whatever_it_holds() -> None:
+    model, pictures = _awake(SMALL), _pictures(3)
+    with torch.no_grad():
+        fused = model(pictures)
+        for rubbish in (0.0, 7.0, float("inf")):
+            padded = torch.cat([pictures[:, :1], torch.full((1, 2, 3, 64, 48), rubbish), pictures[:, 1:]], 1)
+            if rubbish == float("inf"):  # what a mask cannot multiply away must be left out before the encoder
+                padded = torch.nan_to_num(padded, posinf=3.0)
+            present = torch.tensor([[True, False, False, True, True]])
+            assert (model(padded, present) - fused).abs().max() < 1e-5
+
+
+def test_the_frames_matter() -> None:
+    model, pictures = _awake(SMALL), _pictures(3)
+    with torch.no_grad():
+        assert (model(pictures[:, :2]) - model(pictures)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("settings", [SMALL, CPU], ids=["stem2", "stem4"])
+def test_source_pixels_can_pass_unchanged(settings: ModelSettings) -> None:
+    # equal frames: whatever the mixing weights, an untrained model (no gain, no residual) hands the frame through
+    model, picture = VAEEDOF(settings).eval(), _pictures(1)
+    with torch.no_grad():
+        for n in (1, 3):
+            assert (model(picture.expand(-1, n, -1, -1, -1)) - picture[:, 0]).abs().max() < 1e-5
+    # one frame's score above all: its pixels alone
+    with torch.no_grad():
+        frames = _pictures(2)
+        score = model.pixels.score
+        chosen = torch.zeros(1, 2, settings.score_width, 64 // settings.stem_px, 48 // settings.stem_px)
+        chosen[:, 1] = 1
+        score.weight.zero_()
+        score.bias.zero_()
+        score.weight[:, 0] = 100.0
+        model.pixels.near.forward = lambda x: chosen.flatten(0, 1)  # type: ignore[method-assign]
+        assert (model(frames) - frames[:, 1]).abs().max() < 1e-5
+
+
+def test_the_frequency_bands_sum_to_the_picture() -> None:
+    picture = _pictures(2)[0]
+    bands = frequency_bands(picture)
+    assert (sum(bands) - picture).abs().max() < 1e-6
+    flat = frequency_bands(torch.full((1, 3, 16, 16), 0.5))
+    assert flat[0].abs().max() < 1e-6
+    assert flat[1].abs().max() < 1e-6
+
+
+def _gradient_reach(settings: ModelSettings, pictures: torch.Tensor, pixel: tuple[int, int]) -> tuple[int, int]:
+    """(farthest pixel that an output pixel depends on, to either side; most that it could)."""
+    model = _awake(settings).double()
+    pictures = pictures.double().requires_grad_(True)
+    model(pictures)[0, :, pixel[0], pixel[1]].sum().backward()
+    seen = pictures.grad.abs().sum((0, 1, 2)) > 0
+    rows, columns = torch.nonzero(seen.any(1)).flatten(), torch.nonzero(seen.any(0)).flatten()
+    far = max(
+        pixel[0] - int(rows.min()), int(rows.max()) - pixel[0], pixel[1] - int(columns.min()), int(columns.max()) - pixel[1]
+    )
+    return far, model.reach().total_px
+
+
+@pytest.mark.parametrize("settings", [SMALL, CPU], ids=["stem2", "stem4"])
+def test_no_gradient_comes_from_beyond_the_stated_reach(settings: ModelSettings) -> None:
+    size = 2 * VAEEDOF(settings).reach().total_px + 64
+    # a pixel at the start and one at the end of an 8-px cell
+    for pixel in ((size // 16 * 8, size // 16 * 8), (size // 16 * 8 + 7, size // 16 * 8 + 7)):
+        far, stated = _gradient_reach(settings, _pictures(2, size, size), pixel)
+        assert far <= stated + 7, "the network sees further than its halo"  # + 7: tiles start at multiples of 8
+        assert far >= stated - 48, "the stated halo is wastefully large"
+
+
+def test_the_reach_grows_with_every_added_layer() -> None:
+    base = VAEEDOF(SMALL).reach()
+    deeper = VAEEDOF(dataclasses.replace(SMALL, blocks=(1, 1, 3))).reach()
+    wider = VAEEDOF(dataclasses.replace(SMALL, fusion_layers=4)).reach()
+    assert deeper.latent_px == base.latent_px + 32
+    assert deeper.output_px == base.output_px + 32
+    assert wider == Reach(latent_px=base.latent_px, fusion_px=base.fusion_px + 16, output_px=base.output_px)
+
+
+def test_the_shipped_architecture_stays_within_its_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    cost = model_cost(ModelSettings(), 2160, 3840, 7)
+    with capsys.disabled():
+        print("\n" + cost.text())
+    assert 0.8e6 < cost.parameters["encoder"] < 1.4e6
+    assert 0.8e6 < cost.parameters["decoder"] < 1.4e6
+    assert cost.total_macs < 4e12
+
+
+def test_macs_of_one_convolution_are_its_closed_form() -> None:
+    # frames enter the count linearly through the encoder, all of whose layers are convolutions
+    one, three = (model_cost(SMALL, 64, 64, n) for n in (1, 3))
+    assert three.encode_macs == 3 * one.encode_macs
+    stem = 32 * 32 * 12 * 8 * 9
+    down = 16 * 16 * 8 * 12 * 9 + 8 * 8 * 12 * 16 * 9
+    blocks = 2 * 9 * (32 * 32 * 8 * 8 + 16 * 16 * 12 * 12 + 8 * 8 * 16 * 16)
+    assert one.encode_macs == stem + down + blocks + 8 * 8 * 16 * 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"), [((1, 8, 3, 16, 16), "1 to 7"), ((1, 2, 3, 20, 16), "multiples of 8"), ((1, 2, 1, 16, 16), "must be")]
+)
+def test_impossible_input_is_refused(shape: tuple[int, ...], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        VAEEDOF(SMALL)(torch.zeros(shape))
+
+
+def test_a_stack_without_any_frame_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one frame"):
+        VAEEDOF(SMALL)(torch.zeros(1, 2, 3, 16, 16), torch.tensor([[False, False]]))
+
+
+def test_the_auto_encoder_alone_makes_a_picture_from_the_latent() -> None:
+    model, pictures = _awake(SMALL), _pictures(2)
+    with torch.no_grad():
+        latents = model.encode(pictures)
+        assert latents.shape == (1, 2, 4, 8, 6)
+        assert model.decoder(latents[0]).shape == (2, 3, 64, 48)
+
+
+@pytest.mark.parametrize("part", ["use_latent", "use_skips", "use_pixel_path"])
+def test_each_part_can_be_taken_away_and_matters(part: str) -> None:
+    pictures = _pictures(2)
+    with torch.no_grad():
+        whole = _awake(SMALL)(pictures)
+        less = _awake(dataclasses.replace(SMALL, **{part: False}))(pictures)
+    assert less.shape == whole.shape
+    assert (less - whole).abs().max() > 1e-3
