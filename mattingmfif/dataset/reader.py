@@ -308,7 +308,7 @@ class Sample:
 
     @functools.cached_property
     def layers(self) -> list[LayerRecord]:
-        """The layers nearest first; the first belong to `alphas`, one more is an opaque background."""
+        """The layers nearest first; the last is the opaque background, the others belong to `alphas`."""
         try:
             return [LayerRecord(**{**layer, "scores": json.loads(layer["scores"])}) for layer in self._record["layers"]]
         except (TypeError, ValueError) as error:

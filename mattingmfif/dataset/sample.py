@@ -2,8 +2,8 @@
 
 Arrays have the codes that are stored: frames and target uint8 or uint16 sRGB `[H,W,3]`, mattes uint16 `[H,W]`
 (65535 = 1), `sharpest_frame` uint8 (255 = none), `boundary` uint8 (0 or 255), trust maps uint8 (255 = 1). Distances
-are metres along the axis, infinity allowed. Layers and mattes are listed nearest first; layers beyond the mattes are
-opaque backgrounds.
+are metres along the axis, infinity allowed. Layers and mattes are listed nearest first; the last layer is the opaque
+background and has no matte.
 
 Depth is stored as uint16 inverse distance, code = round((1 / depth_m - offset) / scale), where offset is the least
 inverse distance of the map (0 where anything is infinitely far, so that code 0 is infinity) and scale spans the rest:
@@ -132,7 +132,7 @@ class SampleRecord:
         n_frames, n_alphas = len(self.frames), len(self.alphas)
         _require(MIN_FRAMES <= n_frames <= MAX_FRAMES, f"frames: {n_frames}; allowed: {MIN_FRAMES} to {MAX_FRAMES}")
         _require(n_alphas <= MAX_ALPHAS, f"alphas: {n_alphas}; allowed: up to {MAX_ALPHAS}")
-        _require(n_alphas <= len(self.layers) <= n_alphas + 1, f"layers: {len(self.layers)} for {n_alphas} mattes")
+        _require(len(self.layers) == n_alphas + 1, f"layers: {len(self.layers)} for {n_alphas} mattes and a background")
         _require(len(self.focus_distance_m) == n_frames, "focus_distance_m: one a frame")
         _require(len(self.frame_trust) == n_frames, "frame_trust: one a frame")
         _require(min(self.focus_distance_m) > self.camera.focal_length_mm / 1000, "focus_distance_m: within f")

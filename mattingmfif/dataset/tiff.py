@@ -84,13 +84,14 @@ def encode_tiff(image: Image) -> bytes:
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise TiffError(f"cannot store an image of {width} x {height} px; 1 to {MAX_PIXELS} px")
     bits = 8 * image.dtype.itemsize
-    pixels = image.reshape(height, width, channels)
+    pixels = image.reshape(height, width, channels).astype(f"<u{bits // 8}", copy=False)
     codec = _codec()
     tiles = []
     for y in range(0, height, TILE_PX):
         for x in range(0, width, TILE_PX):
             part = pixels[y : y + TILE_PX, x : x + TILE_PX]
-            tile = np.pad(part.astype(f"<u{bits // 8}", copy=False), ((0, TILE_PX - part.shape[0]), (0, TILE_PX - part.shape[1]), (0, 0)), mode="edge")
+            missing = ((0, TILE_PX - part.shape[0]), (0, TILE_PX - part.shape[1]), (0, 0))
+            tile = np.pad(part, missing, mode="edge")
             difference = tile.copy()
             difference[:, 1:] -= tile[:, :-1]
             tiles.append(codec.compress(difference.tobytes(), asbytes=True))

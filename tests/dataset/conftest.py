@@ -112,7 +112,7 @@ def make_record(
             f_number=F_NUMBER,
             sensor_width_mm=SENSOR_MM,
             image_width_px=width,
-            aperture={"blades": 7, "roundness": 0.5},
+            aperture={"rotation_deg": 7.0},
             draws={"seed_key": [1, seed]},
         ),
         layers=[

@@ -58,9 +58,9 @@ def test_the_record_comes_back(stored):
         assert sample.layers == record.layers
         assert sample.camera.draws == record.camera.draws
         assert sample.camera.aperture == {
-            "blades": 7,
-            "roundness": 0.5,
-            "rotation_deg": 0,
+            "blades": 0,
+            "roundness": 0,
+            "rotation_deg": 7,
             "cats_eye": 0,
             "spherical": 0,
         }

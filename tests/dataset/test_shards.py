@@ -89,7 +89,7 @@ def test_datasets_shows_pictures_and_none_for_absent_frames(tmp_path, make_recor
     assert [row[f"trust_{k}"] for k in range(2, 7)] == [None] * 5
     assert rows[1]["frame_2"] is not None
     assert row["sources"][0]["licence"] == "CC0-1.0"
-    assert row["camera"]["aperture"]["blades"] == 7
+    assert row["camera"]["aperture"]["rotation_deg"] == 7
     assert row["preview"].format == "JPEG"
 
 

@@ -1,0 +1,365 @@
+"""Whether a dataset folder is what it claims to be: a list of faults, empty for a good one.
+
+plan       OUT/plan.json is whole and belongs to its plan_id
+shard      every planned shard is there, whole, stamped with this plan, and no other file pretends to be one
+schema     columns, types and the Hub's declarations are those of the format
+count      the samples of a shard are the planned ones in order; those left out are in its list of refusals
+record     counts, sizes, types and sources of a sample agree with each other and with the plan
+damaged    a cell or a record cannot be read
+checksum   the pixels of every image have the recorded hash
+depth, sharpest, boundary, in-focus, trust
+           the images agree with the camera record (`physics.py`)
+split      no source and no near-duplicate group is in two splits
+manifest   OUT/manifest.parquet says what the shards say
+rerender   samples made again have the same pixels
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mattingmfif.dataset.manifest import MANIFEST_FILE, manifest_rows, read_manifest
+from mattingmfif.dataset.physics import check_physics
+from mattingmfif.dataset.plan import Plan, PlannedShard, read_plan
+from mattingmfif.dataset.reader import Sample, ShardFile, Shards, find_shards
+from mattingmfif.dataset.sample import (
+    ALPHA_COLUMNS,
+    FRAME_COLUMNS,
+    PIXEL_COLUMNS,
+    TRUST_COLUMNS,
+    Array,
+    SampleRecord,
+    encode_depth,
+    pixel_sha256,
+)
+from mattingmfif.dataset.schema import COLOUR_COLUMNS, shard_schema
+from mattingmfif.dataset.shards import parse_shard_name, refused_in_shard
+from mattingmfif.errors import UserError
+
+CHECKS = (
+    "plan",
+    "shard",
+    "schema",
+    "count",
+    "record",
+    "damaged",
+    "checksum",
+    "depth",
+    "sharpest",
+    "boundary",
+    "in-focus",
+    "trust",
+    "split",
+    "manifest",
+    "rerender",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing that is wrong: the shard and sample (empty for the whole folder), the check, and what was seen."""
+
+    shard: str
+    sample: str
+    check: str
+    detail: str
+
+    def __str__(self) -> str:
+        place = " ".join(part for part in (self.shard, self.sample) if part)
+        return f"{self.check}: {place + ': ' if place else ''}{self.detail}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyReport:
+    """What was looked at, and the faults in the order of the shards."""
+
+    shards: int
+    samples: int
+    images: int
+    rerendered: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+
+def verify(
+    out: Path,
+    rerender: int = 0,
+    rerender_sample: Callable[[str], SampleRecord] | None = None,
+    on_sample: Callable[[int, int], None] | None = None,
+) -> VerifyReport:
+    """Look at everything in the folder `out`; `rerender` samples are made again by `rerender_sample(sample_id)`.
+
+    `on_sample(done, total)` is told of progress. Raises UserError only where there is nothing to look at.
+    """
+    faults: list[Fault] = []
+    plan: Plan | None = None
+    try:
+        plan = read_plan(out)
+        if plan is None:
+            faults.append(Fault(shard="", sample="", check="plan", detail="plan.json is missing"))
+    except UserError as error:
+        faults.append(Fault(shard="", sample="", check="plan", detail=str(error)))
+    paths = {path.name: path for path in find_shards(out)}
+    if not paths and plan is None:
+        raise UserError(f"{out}: neither a plan nor shards; nothing to verify")
+    faults += _check_names(plan, set(paths), out)
+    files = []
+    for name, path in paths.items():
+        found, file = _check_file(path, plan)
+        faults += found
+        if file is not None:
+            files.append((name, file))
+    samples: list[Sample] = []
+    images, total = 0, sum(file.rows for _, file in files)
+    for name, file in files:
+        in_shard = []
+        for row in range(file.rows):
+            looked = SampleCheck(file, row, plan)
+            faults += [
+                Fault(shard=name, sample=looked.sample_id, check=check, detail=text) for check, text in looked.run()
+            ]
+            images += looked.images
+            if looked.sample is not None:
+                in_shard.append(looked.sample)
+            if on_sample is not None:
+                on_sample(len(samples) + len(in_shard), total)
+        samples += [Sample(sample.file, sample.row) for sample in in_shard]  # without what was decoded
+        faults += _check_count(name, file, [sample.sample_id for sample in in_shard], plan)
+    faults += [
+        Fault(shard="", sample=sample, check="split", detail=text) for sample, text in _check_splits(samples, plan)
+    ]
+    faults += [Fault(shard="", sample="", check="manifest", detail=text) for text in _check_manifest(out, files)]
+    chosen = rerender_choice(samples, rerender) if rerender_sample is not None else []
+    for sample in chosen:
+        assert rerender_sample is not None
+        faults += [
+            Fault(shard=sample.file.path.name, sample=sample.sample_id, check="rerender", detail=text)
+            for text in compare_with_record(sample, rerender_sample)
+        ]
+    return VerifyReport(shards=len(paths), samples=total, images=images, rerendered=len(chosen), faults=tuple(faults))
+
+
+class SampleCheck:
+    """The checks of one row that need no other row: damaged, record, checksum and the physics."""
+
+    def __init__(self, file: ShardFile, row: int, plan: Plan | None) -> None:
+        self.file, self.row, self.plan = file, row, plan
+        self.sample: Sample | None = None
+        self.sample_id = f"row {row}"
+        self.images = 0
+
+    def run(self) -> Iterator[tuple[str, str]]:
+        """(check, detail) of every fault; a cell that cannot be read ends the checks of its row."""
+        try:
+            sample = Sample(self.file, self.row)
+            self.sample_id = str(sample.sample_id)
+            faulty = False
+            for finding in [*self._record(sample), *self._pixels(sample)]:
+                faulty = True
+                yield finding
+            self.sample = sample
+            if not faulty:
+                yield from check_physics(sample)
+        except UserError as error:
+            yield "damaged", str(error)
+        except (TypeError, ValueError, KeyError, AssertionError) as error:
+            yield "record", f"cannot be understood ({type(error).__name__}: {error})"
+
+    def _record(self, sample: Sample) -> Iterator[tuple[str, str]]:
+        stamp = self.file.metadata
+        named = parse_shard_name(self.file.path.name)
+        for key, value in (("plan_id", sample.plan_id), ("recipe_hash", sample.recipe_hash), ("codec", sample.codec)):
+            if value != stamp.get(key):
+                yield "record", f"{key} {value!r} differs from that of the shard"
+        if named and sample.split != named[0]:
+            yield "record", f"split {sample.split!r} in a shard of {named[0]!r}"
+        present = {name for name, digest in sample.pixel_sha256.items() if digest is not None}
+        n_alphas = sum(name in present for name in ALPHA_COLUMNS)
+        expected = {"all_in_focus", "depth", "sharpest_frame", "boundary", "trust"}
+        expected |= {*FRAME_COLUMNS[: sample.n_frames], *TRUST_COLUMNS[: sample.n_frames], *ALPHA_COLUMNS[:n_alphas]}
+        for name in sorted(present ^ expected):
+            yield (
+                "record",
+                f"{name} is {'there without' if name in present else 'missing for'} its focus distance or layer",
+            )
+        if len(sample.layers) != n_alphas + 1:
+            yield "record", f"{len(sample.layers)} layers for {n_alphas} mattes and a background"
+        for layer in sample.layers:
+            if not 0 <= layer.source < len(sample.sources) or not 0 < layer.near_m <= layer.far_m:
+                yield "record", f"layer {layer.kind!r}: source {layer.source}, {layer.near_m} to {layer.far_m} m"
+        if min(sample.focus_distance_m) * 1000 <= sample.camera.focal_length_mm:
+            yield "record", "a focus distance lies inside the focal length"
+        if self.plan is not None:
+            planned = {(source.path, source.sha256): source for source in self.plan.sources}
+            for source in sample.sources:
+                known = planned.get((source.path, source.sha256))
+                if known is None:
+                    yield "record", f"source {source.path!r} is not in the plan"
+                elif (known.licence, known.author, known.url) != (source.licence, source.author, source.url):
+                    yield "record", f"source {source.path!r}: licence or attribution differs from the plan"
+
+    def _pixels(self, sample: Sample) -> Iterator[tuple[str, str]]:
+        bits = int(self.file.metadata.get("bits", "8"))
+        for name in PIXEL_COLUMNS:
+            digest, image = sample.pixel_sha256.get(name), self.file.image(self.row, name)
+            if (digest is None) != (image is None):
+                yield "record", f"{name}: {'no image' if image is None else 'no hash'}"
+            if image is None:
+                continue
+            self.images += 1
+            colour = name in COLOUR_COLUMNS
+            wide = bits == 16 if colour else name == "depth" or name in ALPHA_COLUMNS
+            shape = (*sample.size, 3) if colour else sample.size
+            if image.shape != shape or image.dtype != (np.uint16 if wide else np.uint8):
+                yield "record", f"{name}: {image.dtype} {list(image.shape)}; expected {list(shape)}"
+            elif digest is not None and pixel_sha256(image) != digest:
+                yield "checksum", f"{name}: the pixels are not those that were written"
+
+
+def rerender_choice(samples: list[Sample], count: int) -> list[Sample]:
+    """`count` samples picked by the hash of their ids: spread over the dataset, the same at every call."""
+    ranked = sorted(samples, key=lambda sample: hashlib.sha256(sample.sample_id.encode()).hexdigest())
+    return ranked[:count]
+
+
+def compare_with_record(sample: Sample, make: Callable[[str], SampleRecord]) -> Iterator[str]:
+    """What differs between a stored sample and the same sample made again by `make(sample_id)`."""
+    try:
+        record = make(sample.sample_id)
+    except Exception as error:  # the fault of one sample is a row of the report, whatever it is
+        yield f"could not be made again ({type(error).__name__}: {error})"
+        return
+    codes, _, _ = encode_depth(record.depth_m)
+    again: dict[str, Array] = {
+        "all_in_focus": record.all_in_focus,
+        "depth": codes,
+        "sharpest_frame": record.sharpest_frame,
+        "boundary": record.boundary,
+        "trust": record.trust,
+        **dict(zip(FRAME_COLUMNS, record.frames, strict=False)),
+        **dict(zip(ALPHA_COLUMNS, record.alphas, strict=False)),
+        **dict(zip(TRUST_COLUMNS, record.frame_trust, strict=False)),
+    }
+    for name in PIXEL_COLUMNS:
+        stored = sample.image(name)
+        if (stored is None) != (name not in again):
+            yield f"{name}: {'now made' if stored is None else 'no longer made'}"
+        elif stored is not None and (stored.shape != again[name].shape or stored.dtype != again[name].dtype):
+            yield f"{name}: {again[name].dtype} {list(again[name].shape)} instead of {list(stored.shape)}"
+        elif stored is not None and not np.array_equal(stored, again[name]):
+            difference = np.abs(stored.astype(np.int64) - again[name])
+            yield f"{name}: {np.count_nonzero(difference)} values differ, by up to {int(difference.max())} codes"
+
+
+def _check_names(plan: Plan | None, found: set[str], out: Path) -> Iterator[Fault]:
+    planned = {shard.name for shard in plan.shards} if plan is not None else found
+    for name in sorted(planned - found):
+        yield Fault(shard=name, sample="", check="shard", detail="planned and not there; build again")
+    for name in sorted(found - planned):
+        yield Fault(shard=name, sample="", check="shard", detail="there and not planned")
+    folder = out / "data"
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if parse_shard_name(path.name) is None:
+                yield Fault(shard=path.name, sample="", check="shard", detail="not a shard; left by a killed run?")
+
+
+def _check_file(path: Path, plan: Plan | None) -> tuple[list[Fault], ShardFile | None]:
+    def fault(check: str, detail: str) -> Fault:
+        return Fault(shard=path.name, sample="", check=check, detail=detail)
+
+    try:
+        file = ShardFile(path)
+        schema = pq.read_schema(path)
+    except (UserError, OSError, pa.ArrowException) as error:
+        return [fault("shard", str(error))], None
+    faults = []
+    bits = file.metadata.get("bits", "")
+    stamp = {"shard": path.name}
+    if plan is not None:
+        stamp |= {"plan_id": plan.plan_id, "recipe_hash": plan.recipe.recipe_hash, "codec": plan.codec}
+        stamp |= {"bits": str(plan.recipe.output.bits)}
+    for key, value in stamp.items():
+        if file.metadata.get(key) != value:
+            faults.append(fault("shard", f"stamped with {key} {file.metadata.get(key)!r}; expected {value!r}"))
+    expected = shard_schema(int(bits) if bits in ("8", "16") else 8, {})
+    if not schema.equals(expected):
+        faults.append(fault("schema", "columns or their types are not those of the format"))
+    elif file.metadata.get("huggingface") != (expected.metadata or {}).get(b"huggingface", b"").decode():
+        faults.append(fault("schema", "the declarations for Hugging Face datasets are not those of the format"))
+    return faults, file
+
+
+def _check_count(name: str, file: ShardFile, found: list[str], plan: Plan | None) -> Iterator[Fault]:
+    def fault(detail: str) -> Fault:
+        return Fault(shard=name, sample="", check="count", detail=detail)
+
+    if len(set(found)) != len(found):
+        yield fault("a sample is there twice")
+    shard = next((item for item in plan.shards if item.name == name), None) if plan is not None else None
+    if plan is None or shard is None or len(found) != file.rows:
+        return  # unplanned shards and rows that cannot be read have faults of their own
+    planned = [plan.samples[index].sample_id for index in shard.samples]
+    if [sample_id for sample_id in planned if sample_id in set(found)] != found:
+        yield fault("samples that are not planned for this shard, or in another order")
+        return
+    try:
+        refused = {str(row["path"]) for row in refused_in_shard(file.path)}
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        yield fault(f"the list of refusals cannot be read ({error})")
+        return
+    for sample_id in _unexplained(plan, shard, set(found), refused):
+        yield fault(f"sample {sample_id} is missing and was not refused")
+
+
+def _unexplained(plan: Plan, shard: PlannedShard, found: set[str], refused: set[str]) -> Iterator[str]:
+    for index in shard.samples:
+        sample = plan.samples[index]
+        if sample.sample_id not in found and not refused & {plan.sources[source].path for source in sample.sources}:
+            yield sample.sample_id
+
+
+def _check_splits(samples: list[Sample], plan: Plan | None) -> Iterator[tuple[str, str]]:
+    groups = {source.sha256: source.group for source in plan.sources} if plan is not None else {}
+    homes: dict[tuple[str, str], tuple[str, str]] = {}
+    for sample in samples:
+        for source in sample.sources:
+            marks = [("source", source.sha256), ("path", source.path)]
+            if source.sha256 in groups:
+                marks.append(("near-duplicate group", groups[source.sha256]))
+            for mark in marks:
+                split, first = homes.setdefault(mark, (sample.split, sample.sample_id))
+                if split != sample.split:
+                    yield (
+                        sample.sample_id,
+                        f"{mark[0]} of {source.path!r} is in {sample.split!r} and, by sample {first}, in {split!r}",
+                    )
+
+
+def _check_manifest(out: Path, files: list[tuple[str, ShardFile]]) -> Iterator[str]:
+    path = out / MANIFEST_FILE
+    if not path.is_file():
+        return
+    try:
+        stored = read_manifest(out)
+    except UserError as error:
+        yield str(error)
+        return
+    try:
+        true = manifest_rows(Shards([file for _, file in files]))
+    except (UserError, TypeError, KeyError, ValueError):
+        return  # a shard that cannot be read has a fault of its own
+    if stored != true:
+        different = sum(a != b for a, b in zip(stored, true, strict=False)) + abs(len(stored) - len(true))
+        yield f"{different} rows of {MANIFEST_FILE} differ from the shards; make it again with `mattingmfif index`"
