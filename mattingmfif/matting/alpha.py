@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sparse
 
-from mattingmfif.matting.trimap import UNKNOWN, Labels, labels_from_trimap
+from mattingmfif.matting.trimap import UNKNOWN, Labels, grow_unsettled, labels_from_trimap
+from mattingmfif.matting.windows import Window, window_of
 from mattingmfif.pixels.colour import Float32
 from mattingmfif.pixels.guided import apply_coefficients, guided_coefficients
 
@@ -63,59 +64,91 @@ def solve_fractions(
     *,
     solve_long_side_px: int = 960,
     full_solve_long_side_px: int = 2000,
+    grow_rounds: int = 0,
+    grow_reach_px: float = 32.0,
 ) -> list[Float32]:
     """The fractions `[H,W]` of `subjects` subjects, each 0..1, summing (with the background's) to one.
 
-    `labels` as in `trimap`: 0 background, 1.. subjects, -1 unknown.
+    `labels` as in `trimap`: 0 background, 1.. subjects, -1 unknown. `grow_rounds` times the band is widened by
+    `grow_reach_px` around places where the reduced solution is not settled at the band's border.
     """
     if photo_srgb.shape[:2] != labels.shape or photo_srgb.ndim != 3:
         raise ValueError(f"photo {photo_srgb.shape} and trimap {labels.shape} differ in size")
-    fractions = [(labels == k).astype(np.float32) for k in range(1, subjects + 1)]
     unknown = labels == UNKNOWN
     if not unknown.any():
-        return fractions
+        return [(labels == k).astype(np.float32) for k in range(1, subjects + 1)]
     long_side = max(labels.shape)
-    scale = 1 if long_side <= full_solve_long_side_px else max(1, round(long_side / solve_long_side_px))
-    top, bottom, left, right = _box(unknown, 8 * scale, scale)
-    photo = photo_srgb[top:bottom, left:right]
+    scale = max(1, round(long_side / solve_long_side_px))
+    full = long_side <= full_solve_long_side_px or scale == 1
+    margin = round(grow_rounds * (grow_reach_px + 2)) + 8 * scale
+    window = window_of(unknown, margin, scale)
+    photo, cropped = photo_srgb[window], labels[window]
     if not np.isfinite(photo).all():
         raise ValueError("the photograph holds NaN or infinite values")
-    cropped = labels[top:bottom, left:right]
-    small_photo, small_labels = (photo, cropped) if scale == 1 else _reduce(photo, cropped, scale)
-    solved = _solve(small_photo, small_labels, subjects)
-    band = unknown[top:bottom, left:right]
-    for fraction, small in zip(fractions, solved, strict=True):
+    solved: list[Float32] = []
+    small_photo, small_labels = photo, cropped
+    if grow_rounds or not full:
+        small_photo, small_labels = _reduce(photo, cropped, scale)
+        solved = _solve(small_photo, small_labels, subjects)
+    for _ in range(grow_rounds):
+        small_labels, unsettled = grow_unsettled(
+            small_labels, solved, grow_reach_px / scale, border_px=max(1.5, 12 / scale)
+        )
+        if unsettled * scale * scale < 200:
+            break
+        cropped = _with_unknown_cells(cropped, small_labels == UNKNOWN, scale)
+        solved = _solve(small_photo, small_labels, subjects)
+    if full:
+        solved, small_photo, scale = _solve(photo, cropped, subjects), photo, 1
+    fractions = []
+    band = cropped == UNKNOWN
+    for k, small in enumerate(solved, start=1):
+        inside = (cropped == k).astype(np.float32)
         if scale == 1:
-            detailed = small
+            inside[band] = small[band]
         else:
-            coefficients = guided_coefficients(small_photo, small, _GUIDE_RADIUS_PX, _GUIDE_EPSILON)
-            detailed = _apply_padded(coefficients, photo, scale)
-        fraction[top:bottom, left:right][band] = np.clip(detailed[band], 0.0, 1.0)
-    _normalise(fractions, unknown)
+            _bring_up(inside, band, small, small_photo, photo, scale)
+        fraction = (labels == k).astype(np.float32)
+        fraction[window] = inside
+        fractions.append(fraction)
+    _normalise(fractions, window)
     return fractions
 
 
-def _normalise(fractions: Sequence[Float32], unknown: npt.NDArray[np.bool_]) -> None:
+def _bring_up(
+    out: Float32, band: npt.NDArray[np.bool_], small: Float32, small_photo: Float32, photo: Float32, scale: int
+) -> None:
+    """Write the reduced solution `small`, with the photo's detail, into the `band` of `out`."""
+    active = cv2.dilate((small > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    cells = window_of(active, 2)
+    if cells[0].stop == cells[0].start:
+        return
+    coefficients = guided_coefficients(small_photo[cells], small[cells], _GUIDE_RADIUS_PX, _GUIDE_EPSILON)
+    part = (
+        slice(cells[0].start * scale, min(cells[0].stop * scale, out.shape[0])),
+        slice(cells[1].start * scale, min(cells[1].stop * scale, out.shape[1])),
+    )
+    detailed = _apply_padded(coefficients, photo[part], scale)
+    here = band[part]
+    out[part][here] = np.clip(detailed[here], 0.0, 1.0)
+
+
+def _with_unknown_cells(labels: Labels, cells: npt.NDArray[np.bool_], scale: int) -> Labels:
+    """Labels with the pixels of the given cells made unknown."""
+    large = cv2.resize(cells.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    out = labels.copy()
+    out[large[: labels.shape[0], : labels.shape[1]] > 0] = UNKNOWN
+    return out
+
+
+def _normalise(fractions: Sequence[Float32], window: Window) -> None:
     """Scale the fractions down, in place, where detail or clipping made them sum to more than one."""
     if len(fractions) == 1:
         return
-    total = np.sum([fraction[unknown] for fraction in fractions], axis=0)
-    excess = np.maximum(total, np.float32(1))
+    # the guided filter adds detail to each fraction by itself
+    excess = np.maximum(np.sum([fraction[window] for fraction in fractions], axis=0), np.float32(1))
     for fraction in fractions:
-        fraction[unknown] /= excess
-
-
-def _box(unknown: npt.NDArray[np.bool_], margin: int, multiple: int) -> tuple[int, int, int, int]:
-    """top, bottom, left, right around the band, with a margin, starting at multiples of the scale."""
-    rows, columns = np.flatnonzero(unknown.any(axis=1)), np.flatnonzero(unknown.any(axis=0))
-    top = max(0, int(rows[0]) - margin) // multiple * multiple
-    left = max(0, int(columns[0]) - margin) // multiple * multiple
-    return (
-        top,
-        min(unknown.shape[0], int(rows[-1]) + 1 + margin),
-        left,
-        min(unknown.shape[1], int(columns[-1]) + 1 + margin),
-    )
+        fraction[window] /= excess
 
 
 def _reduce(photo: Float32, labels: Labels, scale: int) -> tuple[Float32, Labels]:

@@ -16,6 +16,8 @@ Mask = npt.NDArray[np.bool_]
 
 #: colour difference (CIE 1976, roughly just visible = 2.3) from which two sides of a contour differ
 EDGE_CONTRAST = 8.0
+#: least ratio of the squared distance of the two sides' means to the sum of their variances
+SEPARATION = 1.0
 
 
 def lab_of(photo_srgb: Float32) -> Float32:
@@ -43,6 +45,40 @@ def contour_score(mask: Mask, contrast: tuple[Float32, Float32]) -> float:
     across_x, across_y = contrast
     here = np.concatenate([across_x[mask[:, 1:] != mask[:, :-1]], across_y[mask[1:] != mask[:-1]]])
     return float((here > EDGE_CONTRAST).mean()) if here.size else 0.0
+
+
+def side_separation(mask: Mask, lab: Float32, window_px: float = 5.0) -> float:
+    """The share, 0..1, of the contour where the two sides differ in the mean, beyond what each side varies in itself.
+
+    Both sides are averaged over a Gaussian window of sigma `window_px`. In grass or gravel every border is an edge
+    (`contour_score` is high for any outline), but the means of the two sides agree: the separation is low.
+    """
+    weight = mask.astype(np.float32)
+
+    def smooth(plane: Float32) -> Float32:
+        return np.asarray(cv2.GaussianBlur(plane, (0, 0), window_px), np.float32)
+
+    inside = np.maximum(smooth(weight), np.float32(1e-4))
+    outside = np.maximum(smooth(np.float32(1) - weight), np.float32(1e-4))
+    sums_in, squares_in = smooth(lab * weight[..., None]), smooth((lab * lab).sum(axis=-1) * weight)
+    sums_all, squares_all = smooth(lab), smooth((lab * lab).sum(axis=-1))
+    mean_in, mean_out = sums_in / inside[..., None], (sums_all - sums_in) / outside[..., None]
+    spread_in = squares_in / inside - (mean_in * mean_in).sum(axis=-1)
+    spread_out = (squares_all - squares_in) / outside - (mean_out * mean_out).sum(axis=-1)
+    apart = ((mean_in - mean_out) ** 2).sum(axis=-1)
+    within = np.maximum(spread_in, 0) + np.maximum(spread_out, 0)
+    edge = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    here = edge & ~_picture_border(mask.shape)
+    if not here.any():
+        return 0.0
+    return float((apart[here] > np.maximum(within[here] * SEPARATION, EDGE_CONTRAST**2)).mean())
+
+
+def _picture_border(shape: tuple[int, ...]) -> Mask:
+    border = np.zeros(shape[:2], bool)
+    border[[0, -1]] = True
+    border[:, [0, -1]] = True
+    return border
 
 
 def border_shares(mask: Mask) -> tuple[float, float, float, float]:

@@ -10,35 +10,25 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from mattingmfif.matting.windows import window_of
 from mattingmfif.pixels.colour import Float32
 
-_MARGIN_PX = 32
 _PASSES = 4
 
 
 def split_colours(photo_linear: Float32, alpha: Float32) -> tuple[Float32, Float32]:
     """(foreground, background), both linear `[H,W,3]` in 0..1, of a photo and its alpha `[H,W]`.
 
-    Multi-level estimation (T. Germer et al., "Fast multi-level foreground estimation", ICPR 2020) by pymatting, on the
-    part of the picture where alpha is above 0. Elsewhere both are the photo's own colour.
+    Multi-level estimation (T. Germer et al., "Fast multi-level foreground estimation", ICPR 2020) by pymatting.
     """
     from pymatting.foreground.estimate_foreground_ml import estimate_foreground_ml  # slow to import
 
-    soft = (alpha > 0) & (alpha < 1)
-    foreground, background = photo_linear, photo_linear
-    if not soft.any():
-        return foreground, background
-    rows, columns = np.flatnonzero(soft.any(axis=1)), np.flatnonzero(soft.any(axis=0))
-    window = (
-        slice(max(0, int(rows[0]) - _MARGIN_PX), int(rows[-1]) + 1 + _MARGIN_PX),
-        slice(max(0, int(columns[0]) - _MARGIN_PX), int(columns[-1]) + 1 + _MARGIN_PX),
+    if not ((alpha > 0) & (alpha < 1)).any():
+        return photo_linear.copy(), photo_linear.copy()
+    foreground, background = estimate_foreground_ml(
+        np.ascontiguousarray(photo_linear), np.ascontiguousarray(alpha), return_background=True
     )
-    inside = np.ascontiguousarray(photo_linear[window])
-    f, b = estimate_foreground_ml(inside, np.ascontiguousarray(alpha[window]), return_background=True)
-    foreground, background = photo_linear.copy(), photo_linear.copy()
-    foreground[window] = np.clip(f, 0.0, 1.0)
-    background[window] = np.clip(b, 0.0, 1.0)
-    return foreground, background
+    return np.clip(foreground, 0.0, 1.0), np.clip(background, 0.0, 1.0)
 
 
 def agree_with_photo(photo_linear: Float32, colours: Sequence[Float32], fractions: Sequence[Float32]) -> list[Float32]:
@@ -68,17 +58,23 @@ def clean_tails(fractions: Sequence[Float32], tail: float) -> list[Float32]:
     """
     cleaned = []
     for fraction in fractions:
-        out = np.where(fraction < tail, np.float32(0), np.where(fraction > 1 - tail, np.float32(1), fraction))
-        cleaned.append(_without_specks(out, 5 * tail))
+        out = np.zeros(fraction.shape, np.float32)
+        window = window_of(fraction >= tail, 0)
+        own = fraction[window]
+        own = np.where(own < tail, np.float32(0), np.where(own > 1 - tail, np.float32(1), own))
+        out[window] = _without_specks(own, 5 * tail)
+        cleaned.append(out)
     if len(cleaned) > 1:
-        total = np.maximum(np.sum(cleaned, axis=0), np.float32(1))
-        cleaned = [np.asarray(c / total, np.float32) for c in cleaned]
+        window = window_of(np.max(np.stack(cleaned), axis=0) > 0, 0)
+        total = np.maximum(np.sum([c[window] for c in cleaned], axis=0), np.float32(1))
+        for out in cleaned:
+            out[window] /= total
     return cleaned
 
 
 def _without_specks(fraction: Float32, strongest: float) -> Float32:
     count, labels = cv2.connectedComponents((fraction > 0).astype(np.uint8), connectivity=8)
-    if count <= 1 or strongest <= 0:
+    if count <= 2 or strongest <= 0:
         return np.asarray(fraction, np.float32)
     strong = np.zeros(count, bool)
     strong[np.unique(labels[fraction >= strongest])] = True

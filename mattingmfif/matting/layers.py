@@ -10,17 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from mattingmfif.errors import Refused
 from mattingmfif.matting.alpha import solve_fractions
+from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast
 from mattingmfif.matting.foreground import agree_with_photo, clean_tails, split_colours
-from mattingmfif.matting.plate import fill_plate, known_behind
-from mattingmfif.matting.segment import Subjects
+from mattingmfif.matting.plate import add_grain, fill_plate, known_behind
+from mattingmfif.matting.segment import Subjects, reduced_photo
 from mattingmfif.matting.settings import MattingSettings
-from mattingmfif.matting.trimap import grow_unsettled, labels_from_masks, scaled_px
+from mattingmfif.matting.trimap import labels_from_masks, scaled_px
+from mattingmfif.matting.windows import Window, window_of
 from mattingmfif.pixels.colour import Float32, linear_to_srgb
 from mattingmfif.pixels.fill import push_pull
+from mattingmfif.pixels.grain import grain_sigma
+
+_MARGIN_PX = 32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,7 +78,7 @@ def estimate_layers(
             cutouts=[],
             plate_linear=photo_linear,
             plate_known=np.ones(photo_linear.shape[:2], np.float32),
-            residual={"mean": 0.0, "p99": 0.0, "max": 0.0, "outside_max": 0.0},
+            residual={"mean": 0.0, "p99": 0.0, "max": 0.0},
         )
     if photo_srgb is None:
         photo_srgb = linear_to_srgb(photo_linear)
@@ -81,10 +87,46 @@ def estimate_layers(
         raise ValueError(f"order {order} does not list each of {len(subjects.masks)} subjects once")
     ordered = subjects.reordered(order)
     fractions = clean_tails(solve_subjects(photo_srgb, ordered, settings), settings.tail)
-    fractions = [f for f in fractions if f.max() > 0.5]
-    if not fractions:
-        raise Refused("empty-matte", "matting left nothing of the subject", stage="matting")
-    return _assemble(photo_linear, fractions, settings, ordered.scores, plate_linear)
+    kept = _gate(photo_srgb, fractions, ordered, settings)
+    fractions, scores = [fractions[k] for k in kept], [kept[k] for k in kept]
+    layers = _assemble(photo_linear, photo_srgb, fractions, settings, scores, plate_linear)
+    if layers.residual["mean"] > settings.max_residual_codes:
+        detail = f"{layers.residual['mean']:.2f} codes in the mean; {settings.max_residual_codes:g} are allowed"
+        raise Refused("residual", detail, stage="matting")
+    return layers
+
+
+def _gate(
+    photo_srgb: Float32, fractions: Sequence[Float32], subjects: Subjects, settings: MattingSettings
+) -> dict[int, dict[str, float]]:
+    """Scores of the fractions that may become layers, by index; raises `Refused` where none may.
+
+    The user's own mattes are scored but not judged by taste; found subjects must keep a solid body and a true outline.
+    """
+    small = reduced_photo(photo_srgb, 2 * settings.segment_long_side_px)
+    contrast = pair_contrast(lab_of(small))
+    size = (small.shape[1], small.shape[0])
+    kept: dict[int, dict[str, float]] = {}
+    why = []
+    for k, fraction in enumerate(fractions):
+        solid, touched = int((fraction >= 1).sum()), int((fraction > 0).sum())
+        if not touched or float(fraction.max()) < 0.5:
+            why.append("nothing is left of it")
+            continue
+        transparent = 1 - solid / touched
+        contour = contour_score(cv2.resize(fraction, size, interpolation=cv2.INTER_AREA) > 0.5, contrast)
+        scores = {**subjects.scores[k], "matte_contour": contour, "transparent": transparent}
+        found = subjects.segmenter != "given"
+        if found and transparent > settings.max_transparent_share:
+            why.append(f"{transparent:.0%} of it is half transparent")
+        elif found and contour < 0.8 * settings.min_contour_score:
+            why.append(f"{contour:.0%} of its outline is on edges")
+        else:
+            kept[k] = scores
+    if not kept:
+        reason = "empty-matte" if set(why) == {"nothing is left of it"} else "uncertain-matte"
+        raise Refused(reason, "; ".join(why), stage="matting")
+    return kept
 
 
 def solve_subjects(photo_srgb: Float32, subjects: Subjects, settings: MattingSettings) -> list[Float32]:
@@ -100,20 +142,16 @@ def solve_subjects(photo_srgb: Float32, subjects: Subjects, settings: MattingSet
             scaled_px(settings.band_inner_px, shape),
             scaled_px(settings.band_outer_px, shape),
         )
-    sizes = {
-        "solve_long_side_px": settings.solve_long_side_px,
-        "full_solve_long_side_px": settings.full_solve_long_side_px,
-    }
-    count = len(subjects.masks)
-    fractions = solve_fractions(photo_srgb, labels, count, **sizes)
-    if subjects.labels is not None:  # the user's own trimap is not widened
-        return fractions
-    for _ in range(settings.grow_rounds):
-        labels, unsettled = grow_unsettled(labels, fractions, scaled_px(settings.band_outer_px, shape))
-        if unsettled < 25:
-            break
-        fractions = solve_fractions(photo_srgb, labels, count, **sizes)
-    return fractions
+    own = subjects.labels is not None  # the user's own trimap is not widened
+    return solve_fractions(
+        photo_srgb,
+        labels,
+        len(subjects.masks),
+        solve_long_side_px=settings.solve_long_side_px,
+        full_solve_long_side_px=settings.full_solve_long_side_px,
+        grow_rounds=0 if own else settings.grow_rounds,
+        grow_reach_px=scaled_px(settings.band_outer_px, shape),
+    )
 
 
 def nearest_first(subjects: Subjects) -> list[int]:
@@ -123,18 +161,22 @@ def nearest_first(subjects: Subjects) -> list[int]:
 
 
 def over_alphas(fractions: Sequence[Float32]) -> tuple[list[Float32], list[Float32]]:
-    """(over-alphas, what is covered by nearer layers) of fractions listed nearest first (module docstring)."""
-    covered = np.zeros_like(fractions[0])
+    """(over-alphas, what is covered by nearer layers, and last by all) of fractions listed nearest first."""
+    covered = np.zeros(fractions[0].shape, np.float32)
     alphas, covers = [], []
     for fraction in fractions:
-        through = np.float32(1) - covered
-        alpha = np.clip(fraction / np.maximum(through, np.float32(1e-3)), 0.0, 1.0)
-        if covered.max() > 0:
-            alpha = np.where(covered > 0, push_pull(alpha, through * through), alpha)
-        alphas.append(np.asarray(alpha, np.float32))
+        alpha = fraction.copy()
+        window = window_of(fraction > 0, 2)
+        hidden = covered[window]
+        if (hidden > 0).any():
+            through = np.float32(1) - hidden
+            own = np.clip(fraction[window] / np.maximum(through, np.float32(1e-3)), 0.0, 1.0)
+            alpha[window] = np.where(hidden > 0, push_pull(own, through * through), own)
+        alphas.append(alpha)
         covers.append(covered)
-        covered = np.minimum(covered + fraction, np.float32(1))
-    return alphas, covers
+        covered = covered.copy()
+        covered[window] = np.minimum(covered[window] + fraction[window], np.float32(1))
+    return alphas, [*covers, covered]
 
 
 def _fit_together(alphas: list[Float32]) -> list[Float32]:
@@ -144,51 +186,89 @@ def _fit_together(alphas: list[Float32]) -> list[Float32]:
 
 def _assemble(
     photo_linear: Float32,
+    photo_srgb: Float32,
     fractions: list[Float32],
     settings: MattingSettings,
     scores: Sequence[dict[str, float]],
     plate_linear: Float32 | None,
 ) -> Cutouts:
     alphas, covers = over_alphas(fractions)
-    covered = np.minimum(np.sum(fractions, axis=0), np.float32(1))
-    foreground, background = split_colours(photo_linear, covered)
+    covered = covers[-1]
+    background = photo_linear.copy()
     colours = []
     for k, fraction in enumerate(fractions):
-        others = covered - fraction
-        shared = (fraction > 0) & (others > 0.02) & (fraction < 1)
-        colour = split_colours(photo_linear, fraction)[0] if shared.any() else foreground
-        if covers[k].max() > 0:
-            seen = np.float32(1) - covers[k]
-            colour = np.where((covers[k] > 0)[..., None], push_pull(colour, seen * seen * (alphas[k] > 0)), colour)
+        colour, behind, window = _unmix(photo_linear, fraction, covered, covers[k], alphas[k])
         colours.append(colour)
+        touched = fraction[window] > 0
+        background[window][touched] = behind[touched]
+    around = window_of(covered > 0, _MARGIN_PX)
     ring_px = int(scaled_px(64, photo_linear.shape))
-    plate, plate_known = fill_plate(background, covered, method=settings.plate_fill, ring_px=ring_px)
-    if plate_linear is not None:
+    plate, plate_known = background, np.ones(covered.shape, np.float32)
+    plate_known[around] = known_behind(covered[around])
+    if plate_linear is None:
+        plate[around], _ = fill_plate(background[around], covered[around], method=settings.plate_fill, ring_px=ring_px)
+        if settings.plate_grain:
+            add_grain(plate[around], plate_known[around], grain_sigma(photo_srgb))
+    else:
         plate = np.where((covered > 0)[..., None], plate_linear, photo_linear)
-        plate_known = np.ones_like(covered)
-    band = (covered > 0) & (np.max(np.stack(fractions), axis=0) < 1)
-    weights = _weights(alphas)
+        plate_known[:] = 1.0
     layers = [*colours, plate]
-    corrected = agree_with_photo(
-        photo_linear[band], [layer[band] for layer in layers], [weight[band] for weight in weights]
-    )
-    layers = [layer.copy() for layer in layers]
-    for layer, fixed in zip(layers, corrected, strict=True):
-        layer[band] = fixed
-    for layer, weight in zip(layers, weights, strict=True):  # where one layer is all there is, it is the photo
-        alone = weight >= 1.0
-        layer[alone] = photo_linear[alone]
+    residual = _correct(photo_linear, layers, alphas, around)
     cutouts = [
-        Cutout(colour_linear=layers[k], alpha=alphas[k], known=known_behind(covers[k]), scores=dict(scores[k]))
+        Cutout(colour_linear=layers[k], alpha=alphas[k], known=_known(covers[k], alphas[k]), scores=dict(scores[k]))
         for k in range(len(fractions))
     ]
-    result = Cutouts(cutouts=cutouts, plate_linear=layers[-1], plate_known=plate_known, residual={})
-    return Cutouts(
-        cutouts=cutouts,
-        plate_linear=layers[-1],
-        plate_known=plate_known,
-        residual=_residual(photo_linear, result.reassembled(), band),
+    return Cutouts(cutouts=cutouts, plate_linear=plate, plate_known=plate_known, residual=residual)
+
+
+def _unmix(
+    photo_linear: Float32, fraction: Float32, covered: Float32, cover: Float32, alpha: Float32
+) -> tuple[Float32, Float32, Window]:
+    """A subject's colour (full size, 0 away from it), and the background's within the window that is returned."""
+    window = window_of((fraction > 0) | (alpha > 0), _MARGIN_PX)
+    photo, own = photo_linear[window], fraction[window]
+    others = covered[window] - own
+    foreground, behind = split_colours(photo, own)
+    if ((own > 0) & (own < 1) & (others > 0.02)).any():  # what is behind this subject is partly another one
+        behind = split_colours(photo, covered[window])[1]
+    hidden = cover[window] > 0
+    if hidden.any():  # continued behind the nearer subjects
+        seen = np.float32(1) - cover[window]
+        weight = seen * seen * (alpha[window] > 0)
+        foreground = np.where(hidden[..., None], push_pull(foreground, weight), foreground)
+    colour = np.zeros(photo_linear.shape, np.float32)  # untouched pages of zeros cost nothing
+    colour[window] = foreground
+    return colour, behind, window
+
+
+def _correct(
+    photo_linear: Float32, layers: list[Float32], alphas: Sequence[Float32], around: Window
+) -> dict[str, float]:
+    """Make the reassembly of `layers` (changed in place) agree with the photo; returns what difference is left."""
+    photo = photo_linear[around]
+    weights = _weights([alpha[around] for alpha in alphas])
+    parts = [layer[around] for layer in layers]
+    band = np.max(np.stack(weights), axis=0) < 1
+    for layer, weight in zip(parts, weights, strict=True):  # where one layer is all there is, it is the photo
+        alone = weight >= 1
+        layer[alone] = photo[alone]
+    fixed = agree_with_photo(photo[band], [part[band] for part in parts], [weight[band] for weight in weights])
+    for part, colours in zip(parts, fixed, strict=True):
+        part[band] = colours
+    if not band.any():
+        return {"mean": 0.0, "p99": 0.0, "max": 0.0}
+    picture = sum(
+        (weight[band][:, None] * part[band] for weight, part in zip(weights, parts, strict=True)), np.float32(0)
     )
+    inside = np.abs(linear_to_srgb(picture) - linear_to_srgb(photo[band])).max(axis=-1) * 255
+    return {"mean": float(inside.mean()), "p99": float(np.percentile(inside, 99)), "max": float(inside.max())}
+
+
+def _known(cover: Float32, alpha: Float32) -> Float32:
+    known = np.ones(cover.shape, np.float32)
+    window = window_of(alpha > 0, 0)
+    known[window] = known_behind(cover[window])
+    return known
 
 
 def _weights(alphas: Sequence[Float32]) -> list[Float32]:
@@ -199,18 +279,3 @@ def _weights(alphas: Sequence[Float32]) -> list[Float32]:
         weights.append(through * alpha)
         through = through * (np.float32(1) - alpha)
     return [*weights, through]
-
-
-def _residual(photo_linear: Float32, picture_linear: Float32, band: np.ndarray) -> dict[str, float]:  # type: ignore[type-arg]
-    """|reassembly - photo| in sRGB codes of 255: mean, 99th percentile and maximum in the band, maximum outside."""
-    inside = np.abs(linear_to_srgb(picture_linear[band]) - linear_to_srgb(photo_linear[band])).max(axis=-1) * 255
-    outside = np.abs(picture_linear - photo_linear).max(axis=-1)
-    outside[band] = 0.0
-    worst = np.unravel_index(int(outside.argmax()), outside.shape)
-    outside_max = np.abs(linear_to_srgb(picture_linear[worst]) - linear_to_srgb(photo_linear[worst])).max() * 255
-    return {
-        "mean": float(inside.mean()) if inside.size else 0.0,
-        "p99": float(np.percentile(inside, 99)) if inside.size else 0.0,
-        "max": float(inside.max()) if inside.size else 0.0,
-        "outside_max": float(outside_max),
-    }

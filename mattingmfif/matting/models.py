@@ -1,27 +1,166 @@
-"""rembg models on disk. Nothing is ever downloaded unless explicitly allowed."""
+"""rembg's segmentation models, from weights that lie on disk. Nothing is downloaded unless that is asked for by name.
+
+A recipe names a model (`rembg_model = "u2net"`) or a model and its file (`"u2net=weights/u2net.onnx"`). Weights are
+looked for where rembg keeps them: U2NET_HOME, REMBG_HOME, ~/.u2net, ~/.rembg/models. Only local models under a free
+licence are allowed: rembg's default is not, and some of its sessions send the photo to a server.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
-from mattingmfif.errors import Refused
-from mattingmfif.matting.segment import Subjects
+import cv2
+import numpy as np
+
+from mattingmfif.errors import Refused, UserError
+from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast
+from mattingmfif.matting.segment import Subjects, enlarged_mask, reduced_photo
 from mattingmfif.matting.settings import MattingSettings
 from mattingmfif.pixels.colour import Float32
+
+#: model -> licence of its weights, as their authors state it
+ALLOWED_MODELS: dict[str, str] = {
+    "birefnet-general": "MIT",
+    "birefnet-general-lite": "MIT",
+    "isnet-general-use": "Apache-2.0",
+    "u2net": "Apache-2.0",
+    "u2netp": "Apache-2.0",
+    "silueta": "Apache-2.0",
+}
+_LONG_SIDE_PX = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """An allow-listed model."""
+    """A model whose weights are on disk: `sha256` of the file and its licence go into the record."""
 
     name: str
+    path: Path
+    licence: str
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the weights, hexadecimal."""
+        return _sha256(self.path, self.path.stat().st_mtime_ns)
+
+    def record(self) -> dict[str, str]:
+        """What a sample says about the model that cut it out."""
+        return {"model": self.name, "model_sha256": self.sha256, "model_licence": self.licence}
 
 
-def available_model(name: str = "") -> Model | None:
-    """The named model, or the first allow-listed one, whose weights are on disk; None without."""
+def available_model(name: str = "", *, allow_download: bool = False) -> Model | None:
+    """The named model (or `name=path`), or the first allowed one, whose weights are on disk; None without rembg.
+
+    Raises UserError for a model that is not allowed, or a path that is not there. With `allow_download` rembg fetches
+    the weights of the named model when they are missing.
+    """
+    kind, _, path = name.partition("=")
+    if kind and kind not in ALLOWED_MODELS:
+        allowed = ", ".join(ALLOWED_MODELS)
+        raise UserError(f"rembg_model: {kind!r} is not among the allowed local models: {allowed}")
+    if path:
+        file = Path(path).expanduser()
+        if not file.is_file():
+            raise UserError(f"rembg_model: no file of weights at {path}")
+        return Model(name=kind, path=file, licence=ALLOWED_MODELS[kind]) if rembg_is_installed() else None
+    if not rembg_is_installed():
+        return None
+    for candidate in [kind] if kind else ALLOWED_MODELS:
+        for file in _places(candidate):
+            if file.is_file():
+                return Model(name=candidate, path=file, licence=ALLOWED_MODELS[candidate])
+    if kind and allow_download:
+        return Model(name=kind, path=Path(_session_class(kind).download_models()), licence=ALLOWED_MODELS[kind])
     return None
 
 
+def rembg_is_installed() -> bool:
+    """True where rembg and onnxruntime can be imported (without the latter rembg's import ends the process)."""
+    return find_spec("rembg") is not None and find_spec("onnxruntime") is not None
+
+
 def subjects_from_model(photo_srgb: Float32, settings: MattingSettings) -> Subjects:
-    """Subjects as the model sees them."""
-    raise Refused("no-subject", "no model on disk", stage="segment")
+    """Subjects as a rembg model sees them, one for each connected part of its mask, largest first.
+
+    Raises UserError where no weights are on disk, `Refused("no-subject")` where the model finds nothing usable.
+    """
+    model = available_model(settings.rembg_model)
+    if model is None:
+        wanted = settings.rembg_model or "any of " + ", ".join(ALLOWED_MODELS)
+        raise UserError(
+            f"segmenter rembg: no weights of {wanted} on disk (or rembg is not installed); "
+            "put the .onnx file into U2NET_HOME, or use --segmenter classical"
+        )
+    small = reduced_photo(photo_srgb, _LONG_SIDE_PX)
+    probability = predict(model, small)
+    contrast = pair_contrast(lab_of(small))
+    found = []
+    count, parts, stats, _ = cv2.connectedComponentsWithStats((probability > 0.5).astype(np.uint8), connectivity=8)
+    for part in sorted(range(1, count), key=lambda p: -stats[p, cv2.CC_STAT_AREA])[: settings.max_subjects]:
+        mask = parts == part
+        area = float(mask.mean())
+        if settings.min_area_share <= area <= settings.max_area_share:
+            certain = float(np.abs(2 * probability[mask] - 1).mean())
+            scores = {"contour": contour_score(mask, contrast), "area": area, "confidence": certain}
+            found.append((mask, scores))
+    if not found:
+        raise Refused("no-subject", f"{model.name} finds no subject of the allowed size", stage="segment")
+    shape = (photo_srgb.shape[0], photo_srgb.shape[1])
+    return Subjects(
+        masks=[enlarged_mask(mask, shape) for mask, _ in found],
+        segmenter="rembg",
+        why=f"{len(found)} parts of the mask of {model.name}",
+        scores=[scores for _, scores in found],
+        model=model.record(),
+    )
+
+
+def predict(model: Model, photo_srgb: Float32) -> Float32:
+    """The model's subject probability `[H,W]`, 0..1, of a photo `[H,W,3]` (sRGB)."""
+    from PIL import Image
+
+    codes = np.round(np.clip(photo_srgb, 0, 1) * 255).astype(np.uint8)
+    planes = _session(model.name, str(model.path)).predict(Image.fromarray(codes))
+    return np.asarray(planes[0].convert("L"), np.float32) / np.float32(255)
+
+
+@lru_cache(maxsize=2)
+def _session(name: str, path: str) -> Any:
+    """A session on one thread that takes its weights from `path`, wherever that is, and never from the network."""
+    import onnxruntime
+
+    base = _session_class(name)
+    local = type("LocalSession", (base,), {"download_models": classmethod(lambda cls, *args, **kwargs: path)})
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    try:
+        return local(name, options, providers=["CPUExecutionProvider"], model_path=path)
+    except Exception as error:  # onnxruntime raises types of its own for every kind of broken file
+        detail = " ".join(str(error).split())[:160]
+        raise UserError(f"rembg_model: {path} is not a model that onnxruntime can load: {detail}") from error
+
+
+def _session_class(name: str) -> Any:
+    from rembg.sessions import sessions_class
+
+    return next(kind for kind in sessions_class if kind.name() == name)
+
+
+def _places(name: str) -> Iterator[Path]:
+    homes = [os.environ.get("U2NET_HOME"), os.environ.get("REMBG_HOME")]
+    for home in [Path(h).expanduser() for h in homes if h] or [Path.home() / ".u2net", Path.home() / ".rembg"]:
+        for folder in (home, home / name, home / "models" / name, home / "models"):
+            yield folder / f"{name}.onnx"
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, changed_ns: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

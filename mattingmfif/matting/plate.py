@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from mattingmfif.pixels.colour import Float32, decode_srgb, encode_srgb
+from mattingmfif.pixels.colour import Float32, decode_srgb, encode_srgb, linear_to_srgb, srgb_to_linear
 from mattingmfif.pixels.fill import push_pull
 
 #: from this share of the pixel on, the light that came past the subjects tells the plate's colour
@@ -25,8 +25,8 @@ def fill_plate(
 ) -> tuple[Float32, Float32]:
     """(plate, known): `background_linear` `[H,W,3]` filled where subjects of total opacity `covered` `[H,W]` hide it.
 
-    Weights are (1 - covered)^2: the estimate of a background pixel is the better the more of it was seen. `ns` fills the
-    first `ring_px` pixels behind the contour by Navier-Stokes inpainting instead, which continues lines.
+    Weights are (1 - covered)^2: the estimate of a background pixel is the better the more of it was seen. `ns` fills
+    the first `ring_px` pixels behind the contour by Navier-Stokes inpainting instead, which continues lines.
     """
     known = known_behind(covered)
     hidden = covered > 0
@@ -45,3 +45,16 @@ def _inpaint_ring(plate: Float32, covered: Float32, ring_px: int) -> Float32:
     ring = (cv2.distanceTransform(hole, cv2.DIST_L2, cv2.DIST_MASK_5) <= ring_px) & (hole > 0)
     codes = cv2.inpaint(encode_srgb(plate, 8), ring.astype(np.uint8), 3, cv2.INPAINT_NS)
     return np.where(ring[..., None], decode_srgb(codes), plate)
+
+
+def add_grain(plate_linear: Float32, known: Float32, sigma_codes: float) -> None:
+    """Put grain of `sigma_codes` (of 255, sRGB) over the invented pixels of a plate, in place; always the same grain.
+
+    Without it the fill would be the only noise-free patch, and give itself away.
+    """
+    invented = known < 0.5
+    if sigma_codes < 0.25 or not invented.any():
+        return
+    noise = np.random.default_rng(0).standard_normal((int(invented.sum()), 3), np.float32)
+    codes = linear_to_srgb(plate_linear[invented]) + noise * np.float32(sigma_codes / 255)
+    plate_linear[invented] = srgb_to_linear(np.clip(codes, 0.0, 1.0))

@@ -1,7 +1,7 @@
 """Regions of a photograph whose outline lies on edges, found without any learned weights.
 
-The picture falls into small basins of its gradient; neighbouring basins are merged, the least different first, until one
-is left. Every region that arises on the way is a proposal; what ranks it is the share of its outline that is a real edge.
+The picture falls into small basins of its gradient; neighbouring basins are merged, the least different first, until
+one is left. Every region that arises on the way is a proposal; what ranks it is how much of its outline is a real edge.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from mattingmfif.matting.contours import EDGE_CONTRAST, border_shares, pair_contrast
+from mattingmfif.matting.contours import EDGE_CONTRAST, border_shares, pair_contrast, side_separation
+from mattingmfif.matting.windows import window_of
 from mattingmfif.pixels.colour import Float32
 
 Mask = npt.NDArray[np.bool_]
 
 _CELL_PX = 8
-_MAX_PROPOSALS = 24
+_MAX_LOOKED_AT = 40
+_ALIKE = 0.85
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Region:
-    """A proposed subject: `mask` `[h,w]`, the share of its outline that lies on edges, and its rank among proposals."""
+    """A proposed subject: `mask` `[h,w]`, its scores as in `contours`, and its rank among the proposals."""
 
     mask: Mask
     contour: float
+    separation: float
     rank: float
 
 
@@ -41,30 +44,48 @@ class _Border:
     contrast: float
 
 
-def propose_regions(lab: Float32, min_area_share: float, max_area_share: float, min_contour: float) -> list[Region]:
+def propose_regions(
+    lab: Float32, min_area_share: float, max_area_share: float, min_contour: float, min_separation: float
+) -> list[Region]:
     """Proposed regions, best first, of a picture in L*a*b* `[h,w,3]` (about 512 px); none where no outline is true."""
     basins = _basins(lab)
-    tree = _merge(lab, basins)
     total = basins.size
     nodes = [
         node
-        for node in tree
-        if min_area_share <= node.area / total <= max_area_share
-        and node.length > 0
-        and node.strong / node.length >= min_contour
+        for node in _merge(lab, basins)
+        if min_area_share <= node.area / total <= max_area_share and node.strong >= min_contour * max(node.length, 1.0)
     ]
     nodes.sort(key=lambda node: -node.strong / node.length)
     regions = []
-    for node in nodes[: 4 * _MAX_PROPOSALS]:
-        mask = np.isin(basins, list(node.leaves))
-        mask = _without_holes(mask)
-        rank = _rank(mask, node.strong / node.length)
-        regions.append(Region(mask=mask, contour=node.strong / node.length, rank=rank))
+    for node in _distinct(nodes)[:_MAX_LOOKED_AT]:
+        member = np.zeros(int(basins.max()) + 1, bool)
+        member[node.leaves] = True
+        mask = _without_holes(member[basins])
+        part = window_of(mask, 16)
+        separation = side_separation(mask[part], lab[part])
+        if separation >= min_separation and mask.mean() <= max_area_share:
+            contour = node.strong / node.length
+            rank = _rank(mask, contour * separation)
+            regions.append(Region(mask=mask, contour=contour, separation=separation, rank=rank))
     regions.sort(key=lambda region: -region.rank)
-    return regions[:_MAX_PROPOSALS]
+    return regions
 
 
-def _rank(mask: Mask, contour: float) -> float:
+def _distinct(nodes: list[_Node]) -> list[_Node]:
+    """The nodes without those that nearly repeat an earlier one (regions of a merge tree are nested or disjoint)."""
+    kept: list[tuple[_Node, frozenset[int]]] = []
+    for node in nodes:
+        leaves = frozenset(node.leaves)
+        if not any(
+            min(node.area, other.area) > _ALIKE * max(node.area, other.area)
+            and (node.leaves[0] in other_leaves or other.leaves[0] in leaves)
+            for other, other_leaves in kept
+        ):
+            kept.append((node, leaves))
+    return [node for node, _ in kept]
+
+
+def _rank(mask: Mask, outline_score: float) -> float:
     """Outline first; then compact, not cut off by the picture's borders, and rather central."""
     top, bottom, left, right = border_shares(mask)
     touched = top + 0.3 * bottom + 0.6 * (left + right)
@@ -74,8 +95,8 @@ def _rank(mask: Mask, contour: float) -> float:
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
     off_centre = np.hypot(rows.mean() / height - 0.55, columns.mean() / width - 0.5)
-    size = min(1.0, area / mask.size / 0.06)
-    return float(contour + 0.15 * compact + 0.25 * size - 0.8 * touched - 0.3 * off_centre)
+    size = min(1.0, area / mask.size / 0.1)
+    return float(outline_score + 0.25 * compact + 0.4 * size - 0.8 * touched - 0.3 * off_centre)
 
 
 def _without_holes(mask: Mask) -> Mask:

@@ -1,7 +1,7 @@
 """Which parts of a photograph become layers: given by the user, by a model on disk, or found on image edges.
 
-`Subjects` hold masks at the photo's size, as found; nothing is ordered yet. A photo in which nothing acceptable is found
-is `Refused`, with what was looked at in the detail.
+`Subjects` hold masks at the photo's size, as found; nothing is ordered yet. A photo in which nothing acceptable is
+found is `Refused`, with what was looked at in the detail.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.errors import Refused, UserError
-from mattingmfif.matting.contours import border_shares, contour_score, lab_of, pair_contrast
+from mattingmfif.matting.contours import border_shares, contour_score, lab_of, pair_contrast, side_separation
 from mattingmfif.matting.regions import propose_regions
 from mattingmfif.matting.settings import MattingSettings
-from mattingmfif.matting.trimap import UNKNOWN, Labels
+from mattingmfif.matting.trimap import Labels
 from mattingmfif.pixels.colour import Float32
 from mattingmfif.pixels.resample import fit_long_side
 
@@ -55,6 +55,7 @@ class Subjects:
     scores: list[dict[str, float]] = field(default_factory=list)
     are_alphas: bool = False
     labels: Labels | None = None
+    model: dict[str, str] = field(default_factory=dict)  # name, sha256 and licence of the weights, if any
 
     def reordered(self, order: Sequence[int]) -> Subjects:
         """The same subjects in another order."""
@@ -70,10 +71,11 @@ class Subjects:
             scores=[self.scores[k] for k in order] if self.scores else [{} for _ in order],
             are_alphas=self.are_alphas,
             labels=labels,
+            model=self.model,
         )
 
 
-def choose_segmenter(settings: MattingSettings, *, any_given: bool, model_dirs: Sequence[str] = ()) -> tuple[str, str]:
+def choose_segmenter(settings: MattingSettings, *, any_given: bool) -> tuple[str, str]:
     """(segmenter, why) for a whole build: `auto` is decided once, at plan time, and recorded."""
     if settings.segmenter != "auto":
         return settings.segmenter, "named in the recipe or on the command line"
@@ -119,7 +121,9 @@ def classical_subjects(photo_srgb: Float32, settings: MattingSettings) -> Subjec
     small = reduced_photo(photo_srgb, settings.segment_long_side_px)
     lab = lab_of(small)
     contrast = pair_contrast(lab)
-    proposals = propose_regions(lab, settings.min_area_share, settings.max_area_share, settings.min_contour_score)
+    proposals = propose_regions(
+        lab, settings.min_area_share, settings.max_area_share, settings.min_contour_score, settings.min_separation
+    )
     accepted: list[tuple[Mask, dict[str, float]]] = []
     taken = np.zeros(lab.shape[:2], bool)
     tried = 0
@@ -134,15 +138,17 @@ def classical_subjects(photo_srgb: Float32, settings: MattingSettings) -> Subjec
         mask = refined if contour_score(refined, contrast) >= region.contour and agreement > 0.7 else region.mask
         mask = mask & ~taken
         score = contour_score(mask, contrast)
-        if score < settings.min_contour_score or agreement < 0.5:
+        separation = side_separation(mask, lab)
+        if score < settings.min_contour_score or separation < settings.min_separation or agreement < 0.5:
             continue
         taken |= mask
-        accepted.append((mask, {"contour": score, "agreement": agreement, "area": float(mask.mean())}))
+        scores = {"contour": score, "separation": separation, "agreement": agreement, "area": float(mask.mean())}
+        accepted.append((mask, scores))
     if not accepted:
         raise Refused(
             "no-subject",
-            f"{len(proposals)} regions of {settings.min_area_share:.0%} to {settings.max_area_share:.0%} of the photo have "
-            f"an outline on edges (at least {settings.min_contour_score:.0%} of it); none was confirmed by colour",
+            f"{len(proposals)} regions of {settings.min_area_share:.0%} to {settings.max_area_share:.0%} of the photo "
+            f"have {settings.min_contour_score:.0%} of their outline on edges; none was confirmed by colour",
             stage="segment",
         )
     shape = (photo_srgb.shape[0], photo_srgb.shape[1])
@@ -206,16 +212,3 @@ def iou(a: Mask, b: Mask) -> float:
     """Intersection over union; 1 for two empty masks."""
     union = int((a | b).sum())
     return int((a & b).sum()) / union if union else 1.0
-
-
-__all__ = [
-    "UNKNOWN",
-    "Subjects",
-    "UserInput",
-    "choose_segmenter",
-    "classical_subjects",
-    "find_subjects",
-    "grab_cut",
-    "iou",
-    "refine_by_colour",
-]

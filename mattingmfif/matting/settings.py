@@ -28,9 +28,10 @@ class MattingSettings:
     plate_grain: bool = True  # put grain like the photo's over invented pixels
     min_area_share: float = 0.01  # a subject covers at least this share of the photo
     max_area_share: float = 0.6  # and at most this
-    min_contour_score: float = 0.55  # share of the contour that lies on image edges
-    max_band_share: float = 0.35  # share of the photo in which alpha is neither 0 nor 1
-    max_residual_codes: float = 2.0  # mean |reassembly - photo| in the band, in sRGB codes of 255
+    min_contour_score: float = 0.7  # share of the contour that lies on image edges
+    min_separation: float = 0.45  # share of the contour where the sides differ beyond their own texture
+    max_transparent_share: float = 0.7  # share of a found subject's pixels that came out half transparent
+    max_residual_codes: float = 1.0  # mean |reassembly - photo| in the band, in sRGB codes of 255
 
     def __post_init__(self) -> None:
         _member("segmenter", self.segmenter, SEGMENTERS)
@@ -43,7 +44,13 @@ class MattingSettings:
         _range("band_outer_px", self.band_outer_px, 1, 400)
         _range("grow_rounds", self.grow_rounds, 0, 8)
         _range("tail", self.tail, 0.0, 0.2)
-        for name in ("min_area_share", "max_area_share", "min_contour_score", "max_band_share"):
+        for name in (
+            "min_area_share",
+            "max_area_share",
+            "min_contour_score",
+            "min_separation",
+            "max_transparent_share",
+        ):
             _range(name, getattr(self, name), 0.0, 1.0)
         _range("max_residual_codes", self.max_residual_codes, 0.0, 255.0)
 

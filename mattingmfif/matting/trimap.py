@@ -1,7 +1,7 @@
 """Trimaps: which pixels certainly belong to a subject, which certainly to none, and which have to be solved for.
 
-Several subjects share one `label` map, int16 `[H,W]`: 0 background, k = 1..K subject k, `UNKNOWN` = -1. Widths come from
-exact distance transforms, so they are the same in all directions.
+Several subjects share one `label` map, int16 `[H,W]`: 0 background, k = 1..K subject k, `UNKNOWN` = -1. Widths come
+from distance transforms, so they are the same in all directions.
 """
 
 from __future__ import annotations

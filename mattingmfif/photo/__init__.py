@@ -4,7 +4,6 @@ sources    folder -> paths, licences
 icc        colour profiles that are a matrix and curves, in float
 images     file   -> Photo (linear light, sRGB primaries), and back
 gates      is it large enough, and sharp all over?
-grain      how noisy is it, and the same without the noise
 duplicates perceptual hashes and groups of near-duplicates
 depth      depth files -> metres
 samples    the photographs that scikit-image carries

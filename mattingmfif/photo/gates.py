@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from mattingmfif.errors import Refused, UserError
 from mattingmfif.pixels.colour import Float32
+from mattingmfif.pixels.grain import denoise, grain_sigma
 
 _GRAIN_PERCENTILE = 2.0
 _LUMA_WEIGHTS = np.array([[0.299, 0.587, 0.114]], np.float32)
@@ -40,6 +41,8 @@ class GateSettings:
     max_aspect_ratio: float = 6.0  # long side to short side: panoramas beyond have no lens that could have seen them
     max_soft_share: float = 0.16  # share of the structured area whose edges are softer than soft_edge_width_px
     soft_edge_width_px: float = 1.5  # Gaussian sigma of an edge, in pixels of the output
+    denoise_from_codes: float = 1.5  # photos with more grain (sigma, codes of 255) are denoised before use
+    max_grain_codes: float = 12.0  # and those with more than this refused
     min_contrast_codes: float = 12.0  # local contrast (of 255) below which a place says nothing about sharpness
     edge_window_share: float = 0.01  # sigma of the window that weighs edges, as a share of the long side
 
@@ -118,6 +121,41 @@ def check_sharpness(photo_srgb: Float32, settings: GateSettings | None = None) -
     if not report.passed:
         raise Refused("soft", report.reason)
     return report
+
+
+def check_subject_against_background(
+    report: SharpnessReport, subject: npt.NDArray[np.bool_], settings: GateSettings | None = None
+) -> dict[str, float]:
+    """Soft shares of the subject and of what is behind it; raises `Refused` where only one of them is in focus.
+
+    `subject` `[H,W]` True on all cut-outs. A photo may pass as a whole while the little background that it has is soft.
+    """
+    settings = settings or GateSettings()
+    shares = {
+        "soft_subject": report.soft_share_within(subject, settings.soft_edge_width_px),
+        "soft_background": report.soft_share_within(~subject, settings.soft_edge_width_px),
+    }
+    for part, share in shares.items():
+        if share > 2 * settings.max_soft_share:
+            name = part.removeprefix("soft_")
+            raise Refused("soft", f"{share:.0%} of the structured area of the {name} is out of focus", stage="matting")
+    return shares
+
+
+def clean_grain(photo_srgb: Float32, settings: GateSettings | None = None) -> tuple[Float32, float]:
+    """(the photo, denoised where its grain is measurable, and the grain's sigma in codes of 255 before that).
+
+    Blur removes grain, so in a grainy source a network could read noise instead of focus. Raises `Refused` where there
+    is more grain than smoothing can take away.
+    """
+    settings = settings or GateSettings()
+    sigma_codes = grain_sigma(photo_srgb)
+    if sigma_codes > settings.max_grain_codes:
+        detail = f"grain of {sigma_codes:.1f} codes; {settings.max_grain_codes:g} are allowed"
+        raise Refused("grainy", detail)
+    if sigma_codes <= settings.denoise_from_codes:
+        return photo_srgb, sigma_codes
+    return denoise(photo_srgb, sigma_codes), sigma_codes
 
 
 def _edge_widths(photo_srgb: Float32, window_px: float) -> tuple[Float32, Float32, int]:

@@ -29,19 +29,23 @@ def push_pull(image: Float32, weight: Float32) -> Float32:
 
 
 def _fill(values: Float32, w: Float32) -> Float32:
-    """Filled `values` `[H,W,C]` given weights `w` in 0..1."""
+    """Filled `values` `[H,W,C]` given weights `w` in 0..1 (values of weight 0 must be finite)."""
     height, width = w.shape
     if height == 1 and width == 1:
         return values
-    small_sum = _halve(values * w[..., None])
-    small_w = _halve(w)
-    small = small_sum / np.maximum(small_w, np.float32(1e-12))[..., None]
-    coarse = _fill(small, np.minimum(small_w, _FULL))
-    if w.min() >= 1.0:
+    missing = w < 1
+    if not missing.any():
         return values
+    small_w = _halve(w)
+    small = _halve(values * w[..., None])
+    small /= np.maximum(small_w, np.float32(1e-12))[..., None]
+    coarse = _fill(small, np.minimum(small_w, _FULL))
     up = cv2.resize(coarse, (2 * coarse.shape[1], 2 * coarse.shape[0]), interpolation=cv2.INTER_LINEAR)
     up = up.reshape(2 * coarse.shape[0], 2 * coarse.shape[1], -1)[:height, :width]
-    return values + (up - values) * (np.float32(1) - w)[..., None]
+    out = values.copy()
+    own = w[missing][:, None]
+    out[missing] = values[missing] * own + up[missing] * (np.float32(1) - own)
+    return out
 
 
 def _halve(plane: Float32) -> Float32:
