@@ -41,6 +41,7 @@ class Source:
     group: str  # near-duplicates share it: sha256 of the first of them
     split: str
     subjects: int  # usable subjects found, 0 when there are none
+    why_no_subject: str
     has_depth: bool
     sidecars: tuple[tuple[str, str], ...]  # (name, sha256) of the files that say something about it
     scores: dict[str, float]

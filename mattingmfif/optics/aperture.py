@@ -102,9 +102,7 @@ def spread_radii(spherical: float, side: int, tau: Float64) -> Float64:
 
 
 @lru_cache(maxsize=256)
-def aperture_points(
-    aperture: Aperture, count: int, side: int = 1, field: tuple[float, float] = (0.0, 0.0)
-) -> Float32:
+def aperture_points(aperture: Aperture, count: int, side: int = 1, field: tuple[float, float] = (0.0, 0.0)) -> Float32:
     """`count` points spread evenly over the opening, float32 `[count, 2]` (x right, y down), read-only.
 
     A Vogel spiral carried to the outline by the map that keeps areas, so that every point stands for the same light.

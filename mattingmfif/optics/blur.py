@@ -199,9 +199,7 @@ def _blur_window(
     )
     window = _window(source, read[0] - oy, read[1] - oy, read[2] - ox, read[3] - ox)
     blurred = _convolved(window, kernel, pyramid.border)
-    blurred = blurred[
-        wanted[0] - read[0] : wanted[1] - read[0], wanted[2] - read[2] : wanted[3] - read[2]
-    ]
+    blurred = blurred[wanted[0] - read[0] : wanted[1] - read[0], wanted[2] - read[2] : wanted[3] - read[2]]
     if step > 1:
         size = (blurred.shape[1] * step, blurred.shape[0] * step)
         blurred = _planes(cv2.resize(blurred, size, interpolation=cv2.INTER_CUBIC))

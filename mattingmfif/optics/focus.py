@@ -126,5 +126,7 @@ def _thinned(points: list[float], most: int) -> list[float]:
 
 
 def _spread(point: float, half: float, limit: float) -> list[float]:
-    """Two focus points about one depth: on it, and clearly off it (8 depths of field nearer)."""
-    return sorted({point, min(point + 16.0 * half, 0.98 * limit)}, reverse=True)
+    """Two focus points about one depth: on it, and clearly off it (8 depths of field nearer, or farther)."""
+    on = min(point, 0.98 * limit)
+    off = on + 16.0 * half if on + 16.0 * half < 0.98 * limit else max(on - 16.0 * half, 0.0)
+    return sorted((on, off), reverse=True)

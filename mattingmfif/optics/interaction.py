@@ -86,7 +86,11 @@ def add_correction(image: Float32, layers: Sequence[Blurred], aperture: Aperture
     for start in range(0, len(rows), _NODES_AT_ONCE):
         part = slice(start, start + _NODES_AT_ONCE)
         nodes[rows[part], columns[part]] = _correction(
-            layers, aperture, rays, (rows[part] * step).astype(np.float32), (columns[part] * step).astype(np.float32),
+            layers,
+            aperture,
+            rays,
+            (rows[part] * step).astype(np.float32),
+            (columns[part] * step).astype(np.float32),
             colours,
         )
     add_upsampled(image, nodes, step)
@@ -149,15 +153,33 @@ def _correction(
         radius, slope_x, slope_y = _at_nodes(layer, ys, xs)
         np.copyto(radius, 0.0, where=np.abs(radius) < INVISIBLE_RADIUS_PX)
         between_rays = float(np.median(np.abs(radius))) * math.sqrt(math.pi / rays)
-        reduced = 1 if between_rays < 2.5 else 2 if between_rays < 5.0 else 4
+        reduced = _reduction(between_rays)
         pyramid = layer.pyramid
         trace_layer(
-            pyramid.reduced(reduced), np.float32(pyramid.y0), np.float32(pyramid.x0), np.float32(reduced), ys, xs,
-            radius, slope_x, slope_y, behind, ahead, light, together, mean, colours, number == len(layers) - 1,
+            pyramid.reduced(reduced),
+            np.float32(pyramid.y0),
+            np.float32(pyramid.x0),
+            np.float32(reduced),
+            ys,
+            xs,
+            radius,
+            slope_x,
+            slope_y,
+            behind,
+            ahead,
+            light,
+            together,
+            mean,
+            colours,
+            number == len(layers) - 1,
         )
         apart += left * mean[:, :colours]
         left *= 1.0 - mean[:, colours:]
     return together - apart
+
+
+def _reduction(between_rays_px: float) -> int:
+    return 1 if between_rays_px < 2.5 else 2 if between_rays_px < 5.0 else 4
 
 
 def _at_nodes(layer: Blurred, ys: Float32, xs: Float32) -> tuple[Float32, Float32, Float32]:

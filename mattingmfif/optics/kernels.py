@@ -2,8 +2,8 @@
 """All compiled loops of the lens: private loops over arrays that check nothing; their callers do.
 
 Everything runs in one thread and releases the GIL, so that results cannot depend on the number of threads.
-No `fastmath`: NaN must stay visible. Images are row-major float32, `packed` arrays hold premultiplied colour and, as
-their last channel, alpha (or just colour where a layer is opaque everywhere).
+No `fastmath`: NaN must stay visible. Images are row-major float32; `planes` `[C,H,W]` hold premultiplied colour and, last,
+alpha (or just colour where a layer is opaque everywhere).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ ROUNDING = 2e-6
 
 
 @njit(cache=True, nogil=True)
-def over_in_place(image, light, packed, y0, x0):
-    """Lay `packed` behind what `image` holds, at offset (y0, x0): image += light * colour, light *= 1 - alpha."""
-    height, width, channels = packed.shape
+def over_in_place(image, light, planes, y0, x0, opaque):
+    """Lay `planes` behind what `image` holds, at offset (y0, x0): image += light * colour, light *= 1 - alpha."""
+    height, width = planes.shape[1:]
     colours = image.shape[2]
-    opaque = channels == colours
     for y in range(height):
         for x in range(width):
             t = light[y0 + y, x0 + x]
@@ -28,14 +27,14 @@ def over_in_place(image, light, packed, y0, x0):
                 continue
             if opaque:
                 for c in range(colours):
-                    image[y0 + y, x0 + x, c] += t * packed[y, x, c]
+                    image[y0 + y, x0 + x, c] += t * planes[c, y, x]
                 light[y0 + y, x0 + x] = 0.0
                 continue
-            a = packed[y, x, colours]
+            a = planes[colours, y, x]
             if a < ROUNDING:
                 continue
             for c in range(colours):
-                value = packed[y, x, c]
+                value = planes[c, y, x]
                 if value > 0.0:
                     image[y0 + y, x0 + x, c] += t * value
             light[y0 + y, x0 + x] = 0.0 if a > 1.0 - ROUNDING else t * (np.float32(1.0) - a)
@@ -62,105 +61,172 @@ def splat_tent(points, scale, slope_x, slope_y, kernel):
 
 @njit(cache=True, nogil=True)
 def add_level(total, blurred, radius, y0, x0, below, here, above):
-    """Add `blurred`, placed at (y0, x0), where the radius is near `here`: weight 1 there, 0 at its neighbours."""
-    height, width, channels = blurred.shape
+    """Add the plane `blurred`, placed at (y0, x0), where the radius is near `here`: weight 1 there, 0 at neighbours."""
+    height, width = blurred.shape
+    rise = np.float32(1.0 / (here - below))
+    fall = np.float32(1.0 / (above - here))
     for y in range(height):
         for x in range(width):
             r = radius[y0 + y, x0 + x]
             if r <= below or r >= above:
                 continue
-            weight = (r - below) / (here - below) if r < here else (above - r) / (above - here)
+            weight = (r - below) * rise if r < here else (above - r) * fall
             if r == here:
                 weight = np.float32(1.0)
-            for c in range(channels):
-                total[y0 + y, x0 + x, c] += np.float32(weight) * blurred[y, x, c]
+            total[y0 + y, x0 + x] += np.float32(weight) * blurred[y, x]
 
 
 @njit(cache=True, nogil=True)
-def copy_sharp(total, packed, radius, invisible):
+def copy_sharp(total, plane, radius, invisible):
     """Copy the layer's own pixels where the radius is too small to be seen."""
-    height, width, channels = packed.shape
+    height, width = plane.shape
     for y in range(height):
         for x in range(width):
             if abs(radius[y, x]) < invisible:
-                for c in range(channels):
-                    total[y, x, c] = packed[y, x, c]
+                total[y, x] = plane[y, x]
 
 
 @njit(cache=True, nogil=True)
-def trace_layer(
-    packed, y0, x0, step, ys, xs, radius, slope_x, slope_y, behind, ahead, light, exact, mean, colours, last
-):
-    """Send the rays of every node through one layer, nearest layers first.
+def trace_flat(planes, oy, ox, reduced, run_y, run_x, run_n, run_start, step, radius, points, light, together, mean, place):
+    """Send the rays of runs of nodes through one flat layer; nearer layers have been through before.
 
-    `packed` is the layer reduced `step` times; its pixel [0, 0] covers the full-size pixels from (y0, x0). Node n is
-    the full-size pixel (ys[n], xs[n]); `radius`, `slope_*` are its blur radius and the radius's gradient over r; rays
-    are `behind` or `ahead` of the focus. `light[n, i]` is what of ray i is left, `exact[n]` the colour gathered so
-    far, `mean[n]` the mean of colour and alpha of this layer. Outside `packed` its edge pixels repeat.
+    `planes` `[C,h,w]` is the layer reduced `reduced` times; its pixel [0, 0] starts at the full-size pixel (oy, ox).
+    Run j is `run_n[j]` nodes from the full-size pixel (run_y, run_x), `step` apart; its nodes are numbered from
+    `run_start`. Ray i of that run has `light[run_start * rays + i * n + k]` left at node k. `together[half, c, node]`
+    gathers light times colour, `mean[half, c, node]` the layer's own colour and alpha, by halves (even and odd rays).
+    `place`: 0 the nearest layer (all light is there), 1 one between, 2 the last (light need not be kept).
+    `step` must be a multiple of `reduced`. Outside `planes` the edge pixels repeat.
     """
-    height, width, channels = packed.shape
-    rays = light.shape[1]
-    share = np.float32(1.0 / rays)
+    channels, height, width = planes.shape
+    colours = together.shape[1]
+    rays = points.shape[0]
+    stride = step // reduced
     opaque = channels == colours
-    gathered = np.zeros(4, np.float32)
-    plain = np.zeros(4, np.float32)
-    for n in range(ys.shape[0]):
-        for c in range(4):
-            gathered[c] = 0.0
-            plain[c] = 0.0
-        r = radius[n]
-        gx = slope_x[n]
-        gy = slope_y[n]
-        points = behind if r > 0.0 else ahead
-        base_y = (ys[n] - y0 + np.float32(0.5)) / step - np.float32(0.5)
-        base_x = (xs[n] - x0 + np.float32(0.5)) / step - np.float32(0.5)
-        scale = r / step
-        tilted = gx != 0.0 or gy != 0.0
+    one = np.float32(1.0)
+    for j in range(run_y.shape[0]):
+        n = run_n[j]
+        start = run_start[j]
+        base_y = (run_y[j] - oy + 0.5) / reduced - 0.5
+        base_x = (run_x[j] - ox + 0.5) / reduced - 0.5
         for i in range(rays):
-            u = points[i, 0]
-            v = points[i, 1]
-            reach = scale
-            if tilted:
-                reach = scale / (np.float32(1.0) + gx * u + gy * v)
-            fy = min(max(base_y - reach * v, np.float32(0.0)), np.float32(height - 1))
-            fx = min(max(base_x - reach * u, np.float32(0.0)), np.float32(width - 1))
+            half = i % 2
+            fy = min(max(base_y - radius / reduced * points[i, 1], 0.0), height - 1.0)
+            fx = base_x - radius / reduced * points[i, 0]
             y = int(fy)
-            x = int(fx)
-            fy -= np.float32(y)
-            fx -= np.float32(x)
-            yy = min(y + 1, height - 1)
-            xx = min(x + 1, width - 1)
-            w11 = fy * fx
-            w10 = fy - w11
-            w01 = fx - w11
-            w00 = np.float32(1.0) - fy - w01
-            t = light[n, i]
-            for c in range(colours):
-                upper = w00 * packed[y, x, c] + w01 * packed[y, xx, c]
-                value = upper + w10 * packed[yy, x, c] + w11 * packed[yy, xx, c]
-                plain[c] += value
-                gathered[c] += t * value
-            if not opaque:
-                a = (
-                    w00 * packed[y, x, colours]
-                    + w01 * packed[y, xx, colours]
-                    + w10 * packed[yy, x, colours]
-                    + w11 * packed[yy, xx, colours]
-                )
-                plain[colours] += a
-                if not last:
-                    light[n, i] = t * (np.float32(1.0) - a)
-            elif not last:
-                light[n, i] = 0.0
-        for c in range(colours):
-            exact[n, c] += gathered[c] * share
-            mean[n, c] = plain[c] * share
-        mean[n, colours] = np.float32(1.0) if opaque else plain[colours] * share
+            below = min(y + 1, height - 1)
+            x = int(np.floor(fx))
+            wy = fy - y
+            wx = fx - x
+            w11 = np.float32(wy * wx)
+            w10 = np.float32(wy * (1.0 - wx))
+            w01 = np.float32((1.0 - wy) * wx)
+            w00 = np.float32((1.0 - wy) * (1.0 - wx))
+            inside = x >= 0 and x + stride * (n - 1) + 1 <= width - 1
+            t = light[start * rays + i * n : start * rays + i * n + n]
+            for c in range(channels):
+                upper = planes[c, y]
+                lower = planes[c, below]
+                own = mean[half, c, start : start + n]
+                if inside and stride == 1:
+                    u0 = upper[x : x + n]
+                    u1 = upper[x + 1 : x + 1 + n]
+                    l0 = lower[x : x + n]
+                    l1 = lower[x + 1 : x + 1 + n]
+                    if c == colours:
+                        if place == 0:
+                            for k in range(n):
+                                value = w00 * u0[k] + w01 * u1[k] + w10 * l0[k] + w11 * l1[k]
+                                own[k] += value
+                                t[k] = one - value
+                        else:
+                            for k in range(n):
+                                value = w00 * u0[k] + w01 * u1[k] + w10 * l0[k] + w11 * l1[k]
+                                own[k] += value
+                                t[k] *= one - value
+                    elif place == 0:
+                        for k in range(n):
+                            own[k] += w00 * u0[k] + w01 * u1[k] + w10 * l0[k] + w11 * l1[k]
+                    else:
+                        gathered = together[half, c, start : start + n]
+                        for k in range(n):
+                            value = w00 * u0[k] + w01 * u1[k] + w10 * l0[k] + w11 * l1[k]
+                            own[k] += value
+                            gathered[k] += t[k] * value
+                    continue
+                gathered = together[half, min(c, colours - 1), start : start + n]
+                for k in range(n):
+                    xa = min(max(x + stride * k, 0), width - 1)
+                    xb = min(max(x + stride * k + 1, 0), width - 1)
+                    value = w00 * upper[xa] + w01 * upper[xb] + w10 * lower[xa] + w11 * lower[xb]
+                    own[k] += value
+                    if c == colours:
+                        t[k] = one - value if place == 0 else t[k] * (one - value)
+                    elif place != 0:
+                        gathered[k] += t[k] * value
+            if opaque and place != 2:
+                t[:] = 0.0
 
 
 @njit(cache=True, nogil=True)
-def add_upsampled(image, nodes, step):
-    """Add `nodes`, which stand on every `step`-th pixel each way, to `image`, by cubic (Catmull-Rom) interpolation."""
+def trace_tilted(
+    planes, oy, ox, reduced, run_y, run_x, run_n, run_start, step, radius, slope_x, slope_y, behind, ahead, light,
+    together, mean, place,
+):
+    """As `trace_flat` for a layer whose radius (and its slopes, px per px) differs from node to node."""
+    channels, height, width = planes.shape
+    colours = together.shape[1]
+    rays = behind.shape[0]
+    opaque = channels == colours
+    one = np.float32(1.0)
+    top = np.float32(height - 1)
+    right = np.float32(width - 1)
+    for j in range(run_y.shape[0]):
+        n = run_n[j]
+        start = run_start[j]
+        base_y = np.float32((run_y[j] - oy + 0.5) / reduced - 0.5)
+        for k in range(n):
+            node = start + k
+            base_x = np.float32((run_x[j] + k * step - ox + 0.5) / reduced - 0.5)
+            r = np.float32(radius[node] / reduced)
+            gx = slope_x[node]
+            gy = slope_y[node]
+            points = behind if r > 0.0 else ahead
+            for i in range(rays):
+                half = i % 2
+                u = points[i, 0]
+                v = points[i, 1]
+                reach = r / (one + gx * u + gy * v)
+                fy = min(max(base_y - reach * v, np.float32(0.0)), top)
+                fx = min(max(base_x - reach * u, np.float32(0.0)), right)
+                y = int(fy)
+                x = int(fx)
+                wy = fy - np.float32(y)
+                wx = fx - np.float32(x)
+                below = min(y + 1, height - 1)
+                beside = min(x + 1, width - 1)
+                w11 = wy * wx
+                w10 = wy - w11
+                w01 = wx - w11
+                w00 = one - wy - w01
+                where = start * rays + i * n + k
+                t = one if place == 0 else light[where]
+                for c in range(colours):
+                    value = w00 * planes[c, y, x] + w01 * planes[c, y, beside]
+                    value += w10 * planes[c, below, x] + w11 * planes[c, below, beside]
+                    mean[half, c, node] += value
+                    together[half, c, node] += t * value
+                if opaque:
+                    light[where] = 0.0
+                else:
+                    value = w00 * planes[colours, y, x] + w01 * planes[colours, y, beside]
+                    value += w10 * planes[colours, below, x] + w11 * planes[colours, below, beside]
+                    mean[half, colours, node] += value
+                    light[where] = t * (one - value)
+
+
+@njit(cache=True, nogil=True)
+def add_nodes(image, nodes, step):
+    """Add `nodes` `[rows, columns, C]`, which stand on every `step`-th pixel each way, by cubic interpolation."""
     rows, columns, channels = nodes.shape
     height, width = image.shape[:2]
     weights = np.empty((step, 4), np.float32)
@@ -179,6 +245,8 @@ def add_upsampled(image, nodes, step):
         line[:] = 0.0
         some = False
         for j in range(4):
+            if wy[j] == 0.0:
+                continue
             yy = min(max(row - 1 + j, 0), rows - 1)
             for x in range(columns):
                 for c in range(channels):

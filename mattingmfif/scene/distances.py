@@ -105,7 +105,7 @@ def spread_distances(
     # sorted uniforms in the slack, then the gaps put back between them: uniform over all allowed arrangements
     inner = np.sort(rng.uniform(0.0, slack, count - 2))[::-1] if count > 2 else np.empty(0)
     values = [near] + [far + value + gap * (count - 2 - index) for index, value in enumerate(inner)] + [far]
-    return [metres(value) for value in values], lens
+    return [float(metres(value)) for value in values], lens
 
 
 def ground_distance_m(

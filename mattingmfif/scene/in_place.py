@@ -112,7 +112,7 @@ def in_place_shot(
 
     layers, facts = [], []
     for cutout, (_, alpha), distance in zip(subjects, codes_and_alphas, distances, strict=True):
-        layers.append(Layer(quantised_colour(cutout.colour_linear, settings.bits), alpha, distance))
+        layers.append(Layer(quantised_colour(cutout.colour_linear, settings.bits), alpha, distance, known=cutout.known))
         facts.append(
             LayerFacts(kind="subject", source=0, nearest_m=distance, farthest_m=distance, scores=dict(cutout.scores))
         )

@@ -1,7 +1,7 @@
 """What a model costs: parameters of its parts and multiply-accumulates of fusing N frames of a size.
 
-Counted on torch's `meta` device: shapes flow, nothing is computed. One multiply-accumulate (MAC) is one product added to
-a sum; convolutions and the products of attention are counted, element-wise work is not.
+Counted on torch's `meta` device: shapes flow, nothing is computed. One multiply-accumulate (MAC) is one product added
+to a sum; convolutions and the products of attention are counted, element-wise work is not.
 """
 
 from __future__ import annotations

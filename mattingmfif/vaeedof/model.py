@@ -106,7 +106,7 @@ class PositionNorm(nn.Module):
 
 
 class FusionLayer(nn.Module):
-    """Attention across the tokens of each position, then a mixer of channels, then one of neighbours. Token order: none."""
+    """Attention across the tokens of each position, then a mixer of channels, then one of neighbours; no token order."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class FusionLayer(nn.Module):
         self.near = nn.Conv2d(width, width, 3, padding=1, groups=width)
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """tokens `[B,T,D,h,w]`, bias `[B,1,1,T,1]` (0 or ABSENT, per token attended to): tokens of the same shape."""
+        """Tokens `[B,T,D,h,w]`, bias `[B,1,1,T,1]` (0 or ABSENT, per token attended to): tokens of the same shape."""
         b, t, d, h, w = tokens.shape
         x = tokens.flatten(0, 1)
         q, k, v = self.to_qkv(self.norm_attend(x)).reshape(b, t, 3, self.heads, d // self.heads, h * w).unbind(2)
@@ -153,7 +153,7 @@ class LatentFusion(nn.Module):
         self.to_guide = conv1(d, s.guide_channels)
 
     def forward(self, latents: Tensor, present: Tensor) -> Fused:
-        """latents `[B,N,C,h,w]`, present `[B,N]`."""
+        """Latents `[B,N,C,h,w]`, present `[B,N]`."""
         b, n, c, h, w = latents.shape
         latents = latents * present[:, :, None, None, None].to(latents.dtype)
         frames = self.embed(latents.flatten(0, 1)).reshape(b, n, -1, h, w)
@@ -178,7 +178,7 @@ def _shares(scores: Tensor, present: Tensor) -> Tensor:
 
 
 class FrameMix(nn.Module):
-    """Features of N frames at one stride mixed into one, by scores of frame, guide and decoder; four groups of channels."""
+    """Features of N frames at one stride mixed into one, by scores of frame, guide and decoder, per channel group."""
 
     GROUPS = 4
 
@@ -189,7 +189,7 @@ class FrameMix(nn.Module):
         self.score, self.value = conv1(width // 2, self.GROUPS), conv1(width, width)
 
     def forward(self, decoded: Tensor, frames: Tensor, guides: Tensor, present: Tensor) -> Tensor:
-        """decoded `[B,W,h,w]`, frames `[B,N,W,h,w]`, guides `[B,N,G,h,w]`: mixed features `[B,W,h,w]`."""
+        """Decoded `[B,W,h,w]`, frames `[B,N,W,h,w]`, guides `[B,N,G,h,w]`: mixed features `[B,W,h,w]`."""
         b, n, width, h, w = frames.shape
         flat = frames.flatten(0, 1)
         hidden = (self.from_frame(flat) + self.from_guide(guides.flatten(0, 1))).reshape(b, n, -1, h, w)
@@ -200,7 +200,7 @@ class FrameMix(nn.Module):
 
 
 def frequency_bands(pictures: Tensor) -> list[Tensor]:
-    """Fine, middle and coarse band of pictures `[M,3,H,W]` (binomial 5-tap at steps 1 and 2); they sum to the picture."""
+    """Fine, middle and coarse band of pictures `[M,3,H,W]` (binomial, 5 taps, steps 1 and 2); their sum is the picture."""
     line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=pictures.dtype, device=pictures.device) / 16
     channels = pictures.shape[1]
     bands, rest = [], pictures
@@ -233,7 +233,7 @@ class PixelPath(nn.Module):
     def forward(
         self, pictures: Tensor, decoded: Tensor, frames: Tensor, guides: Tensor, present: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """pictures `[B,N,3,H,W]`, the rest at the stem's stride: picture `[B,3,H,W]`, finest-band shares `[B,N,H,W]`."""
+        """Picture `[B,3,H,W]`, finest-band shares `[B,N,H,W]`; pictures `[B,N,3,H,W]`, the rest at the stem's stride."""
         b, n, _, height, width = pictures.shape
         flat, to_full = frames.flatten(0, 1), self.stem_px
         hidden = (self.from_frame(flat) + self.from_guide(guides.flatten(0, 1))).unflatten(0, (b, n))
@@ -269,7 +269,9 @@ class Decoder(nn.Module):
         features: Tensor = self.stages[-1](self.from_latent(latent))
         return features
 
-    def finish(self, x: Tensor, mixes: nn.ModuleList | None, skips: list[Tensor], guides: Tensor, present: Tensor) -> Tensor:
+    def finish(
+        self, x: Tensor, mixes: nn.ModuleList | None, skips: list[Tensor], guides: Tensor, present: Tensor
+    ) -> Tensor:
         """Features at the stem's stride from those at stride 8."""
         for level in range(len(self.ups) - 1, -1, -1):
             x = F.interpolate(self.ups[level](F.relu(x)), scale_factor=2.0, mode="nearest")

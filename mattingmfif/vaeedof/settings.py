@@ -21,6 +21,7 @@ SCHEMA = 1
 MAX_FRAMES = 7
 STRIDE_PX = 8
 STAGES = ("teacher", "distil", "fusion")
+PRECISIONS = ("auto", "float32", "bfloat16")
 DEGRADATIONS = ("physical", "hard-mask", "gaussian-srgb")
 
 
@@ -53,18 +54,28 @@ class ModelSettings:
         scales = len(self.strides_px)
         for key in ("widths", "blocks"):
             if len(getattr(self, key)) != scales:
-                raise UserError(f"model.{key}: {len(getattr(self, key))} values; stem_px = {self.stem_px} needs {scales}")
+                raise UserError(
+                    f"model.{key}: {len(getattr(self, key))} values; stem_px = {self.stem_px} needs {scales}"
+                )
         for width in self.widths:
             _check(width, "model.widths", 4, 1024)
             if width % 4:
                 raise UserError(f"model.widths: {width} is not a multiple of 4")
         for count in self.blocks:
             _check(count, "model.blocks", 0, 16)
-        limits = {"latent_channels": 64, "fusion_width": 1024, "fusion_layers": 8, "guide_channels": 256, "score_width": 256}
+        limits = {
+            "latent_channels": 64,
+            "fusion_width": 1024,
+            "fusion_layers": 8,
+            "guide_channels": 256,
+            "score_width": 256,
+        }
         for key, most in limits.items():
             _check(getattr(self, key), f"model.{key}", 1, most)
         if self.fusion_heads < 1 or self.fusion_width % self.fusion_heads:
-            raise UserError(f"model.fusion_heads: {self.fusion_heads} does not divide model.fusion_width {self.fusion_width}")
+            raise UserError(
+                f"model.fusion_heads: {self.fusion_heads} does not divide model.fusion_width {self.fusion_width}"
+            )
 
     @property
     def strides_px(self) -> tuple[int, ...]:
@@ -90,7 +101,6 @@ class StageSettings:
     """`[stages.teacher]`, `[stages.distil]`, `[stages.fusion]`: how long and how fast each stage learns."""
 
     steps: int = 1000
-    minutes: float = 0.0  # above 0: the stage ends after this many minutes, the cosine following the clock
     batch: int = 4
     crop_px: int = 256
     learning_rate: float = 1e-3
@@ -103,7 +113,6 @@ class StageSettings:
         """Refuse what cannot be a stage."""
         for key, low, high in (
             ("steps", 0, 10**8),
-            ("minutes", 0, 10**5),
             ("batch", 1, 4096),
             ("crop_px", 32, 4096),
             ("learning_rate", 0, 1),
@@ -133,6 +142,7 @@ class LossSettings:
     latent: float = 1.0  # distil: squared difference of the latents
     feature: float = 0.1  # distil: squared difference of the deepest features, through a 1x1 head
     pixel: float = 1.0  # distil: absolute difference of the decoded pictures
+    squared: float = 2.0  # fusion: squared difference, beside the absolute one, which counts 1
     gradient: float = 0.5  # fusion: absolute difference of neighbour differences
     boundary_weight: float = 4.0  # fusion: a boundary pixel counts 1 + this
     gap_weight: float = 4.0  # fusion: a pixel sharp in no frame counts 1 + this
@@ -176,6 +186,7 @@ class TrainRecipe:
 
     name: str
     description: str = ""
+    precision: str = "auto"  # float32, bfloat16 (autocast), or auto: bfloat16 on CUDA, float32 on the CPU
     model: ModelSettings = field(default_factory=ModelSettings)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     stages: Stages = field(default_factory=Stages)
@@ -183,7 +194,9 @@ class TrainRecipe:
     data: DataSettings = field(default_factory=DataSettings)
 
     def __post_init__(self) -> None:
-        """Refuse a teacher that does not fit the student's strides."""
+        """Refuse unknown precisions, and a teacher that does not fit the student's strides."""
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision: {self.precision!r} is not allowed; allowed: {', '.join(PRECISIONS)}")
         self.teacher_model()
 
     def teacher_model(self) -> ModelSettings:
@@ -225,7 +238,9 @@ def settings_from_plain(kind: type, plain: Any, prefix: str = "") -> Any:
     missing = [
         item.name
         for item in dataclasses.fields(kind)
-        if item.name not in values and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if item.name not in values
+        and item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise UserError(f"{prefix}{missing[0]}: missing")

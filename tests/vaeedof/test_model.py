@@ -1,4 +1,4 @@
-"""The network's promises: order-free, masked, local within its stated reach, able to hand pixels through, affordable."""
+"""The network's promises: order-free, masked, local within its stated reach, able to pass pixels, affordable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from mattingmfif.vaeedof.cost import model_cost  # noqa: E402
 from mattingmfif.vaeedof.model import VAEEDOF, Reach, frequency_bands  # noqa: E402
 from mattingmfif.vaeedof.settings import ModelSettings  # noqa: E402
 
-SMALL = ModelSettings(stem_px=2, widths=(8, 12, 16), blocks=(1, 1, 1), latent_channels=4, fusion_width=16, score_width=8)
+SMALL = ModelSettings(
+    stem_px=2, widths=(8, 12, 16), blocks=(1, 1, 1), latent_channels=4, fusion_width=16, score_width=8
+)
 CPU = ModelSettings(stem_px=4, widths=(8, 16), blocks=(1, 2), latent_channels=4, fusion_width=16, score_width=8)
 
 
@@ -103,7 +105,10 @@ def _gradient_reach(settings: ModelSettings, pictures: torch.Tensor, pixel: tupl
     seen = pictures.grad.abs().sum((0, 1, 2)) > 0
     rows, columns = torch.nonzero(seen.any(1)).flatten(), torch.nonzero(seen.any(0)).flatten()
     far = max(
-        pixel[0] - int(rows.min()), int(rows.max()) - pixel[0], pixel[1] - int(columns.min()), int(columns.max()) - pixel[1]
+        pixel[0] - int(rows.min()),
+        int(rows.max()) - pixel[0],
+        pixel[1] - int(columns.min()),
+        int(columns.max()) - pixel[1],
     )
     return far, model.reach().total_px
 
@@ -147,7 +152,8 @@ def test_macs_of_one_convolution_are_its_closed_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "words"), [((1, 8, 3, 16, 16), "1 to 7"), ((1, 2, 3, 20, 16), "multiples of 8"), ((1, 2, 1, 16, 16), "must be")]
+    ("shape", "words"),
+    [((1, 8, 3, 16, 16), "1 to 7"), ((1, 2, 3, 20, 16), "multiples of 8"), ((1, 2, 1, 16, 16), "must be")],
 )
 def test_impossible_input_is_refused(shape: tuple[int, ...], words: str) -> None:
     with pytest.raises(ValueError, match=words):

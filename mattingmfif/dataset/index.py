@@ -1,0 +1,65 @@
+"""What lies beside the shards once they are there: manifest, sources, card, Croissant; all made from shards and plan."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mattingmfif.dataset.manifest import write_manifest
+from mattingmfif.dataset.plan import Plan
+from mattingmfif.dataset.reader import open_shards
+from mattingmfif.dataset.report import write_previews
+from mattingmfif.dataset.whole_files import write_whole
+
+SOURCES_FILE = "sources.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What the shards hold together."""
+
+    samples: int
+    frames: int
+    total_bytes: int
+
+
+def write_index(plan: Plan, out: Path, on_preview: Callable[[int, int], None] | None = None) -> Totals:
+    """Write everything that is derived from finished shards, and count them."""
+    write_sources(plan, out)
+    shards = open_shards(out)
+    rows = write_manifest(out, shards)
+    if rows:
+        write_previews(out)
+    return Totals(
+        samples=len(rows),
+        frames=sum(int(row["frames"]) for row in rows),
+        total_bytes=sum((out / "data" / name).stat().st_size for name in {str(row["shard"]) for row in rows}),
+    )
+
+
+def write_sources(plan: Plan, out: Path) -> None:
+    """Write `OUT/sources.parquet`: every photograph that was kept, with licence, attribution, split and scores."""
+    rows = []
+    for source in plan.sources:
+        row = asdict(source)
+        row["scores"] = json.dumps(source.scores, sort_keys=True)
+        row["sidecars"] = [{"name": name, "sha256": digest} for name, digest in source.sidecars]
+        rows.append(row)
+    text, whole = pa.string(), pa.int32()
+    schema = pa.schema(
+        [
+            ("path", text), ("sha256", text), ("licence", text), ("author", text), ("url", text), ("height", whole),
+            ("width", whole), ("group", text), ("split", text), ("subjects", whole), ("why_no_subject", text),
+            ("has_depth", pa.bool_()), ("sidecars", pa.list_(pa.struct([("name", text), ("sha256", text)]))),
+            ("scores", text),
+        ]
+    )
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), stream, compression="zstd")
+    write_whole(out / SOURCES_FILE, stream.getvalue())

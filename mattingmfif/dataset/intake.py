@@ -1,0 +1,176 @@
+"""A source photograph as the dataset uses it: opened, gated, reduced, cleaned of grain, with the user's own inputs.
+
+Scan and render go through the same function, so that what was judged is what is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mattingmfif.dataset.plan import Reject
+from mattingmfif.dataset.recipe import Recipe
+from mattingmfif.errors import Refused
+from mattingmfif.matting.segment import Subjects, find_subjects
+from mattingmfif.photo.duplicates import perceptual_hash
+from mattingmfif.photo.gates import check_sharpness, check_size
+from mattingmfif.photo.images import file_sha256, open_photo
+from mattingmfif.photo.sources import LICENCE_FILE, Licence
+from mattingmfif.pixels.colour import Float32, linear_to_srgb
+from mattingmfif.scene.in_place import DepthMap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Where the photographs and what the user says about them lie."""
+
+    src: Path
+    mattes: Path | None = None
+    depth: Path | None = None
+
+    def sidecars(self, photo_path: str) -> Iterator[tuple[str, Path]]:
+        """(name in the plan, file) of everything that says something about a photograph, sorted by name."""
+        found: list[tuple[str, Path]] = []
+        return iter(sorted(found))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A photograph at the recipe's size, float32 `[H,W,3]` linear light, with the user's depth map and mattes."""
+
+    path: str
+    sha256: str
+    linear: Float32
+    scores: dict[str, float]
+    depth: DepthMap | None
+    inputs: Inputs
+
+    @cached_property
+    def srgb(self) -> Float32:
+        """The photograph in encoded sRGB, 0..1."""
+        return linear_to_srgb(self.linear)
+
+    def subjects(self, recipe: Recipe) -> Subjects:
+        """The subjects in it. Raises Refused where there is none, or the user's input cannot be used."""
+        return find_subjects(self.srgb, recipe.matting, None)
+
+    @property
+    def user_input_given(self) -> bool:
+        """Whether a person said where the subjects are."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanTask:
+    """One photograph to scan."""
+
+    path: str
+    recipe: Recipe
+    inputs: Inputs
+    licence: Licence | None
+    default_licence: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scanned:
+    """What a scan found of a photograph that can be used."""
+
+    path: str
+    sha256: str
+    licence: Licence
+    height: int
+    width: int
+    perceptual_hash: str
+    subjects: int
+    why_no_subject: str
+    has_depth: bool
+    sidecars: tuple[tuple[str, str], ...]
+    scores: dict[str, float]
+
+
+def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: str | None = None) -> Prepared:
+    """The photograph at `inputs.src / path`, ready for matting. Raises Refused with the reason where it cannot be used."""
+    photo = open_photo(inputs.src, path)
+    if expected_sha256 is not None and photo.sha256 != expected_sha256:
+        raise Refused("source-changed", "the file is not the one that was planned", stage="render")
+    check_size(*photo.linear.shape[:2], recipe.gate)
+    linear = photo.reduced(recipe.output.long_side_px)
+    sharpness = check_sharpness(linear_to_srgb(linear), recipe.gate)
+    depth: DepthMap | None = None
+    return Prepared(
+        path=path,
+        sha256=photo.sha256,
+        linear=np.ascontiguousarray(linear, np.float32),
+        scores={"soft_share": round(float(sharpness.score), 4)},
+        depth=depth,
+        inputs=inputs,
+    )
+
+
+def scan_photo(task: ScanTask) -> Scanned | Reject:
+    """Everything the plan needs to know of one photograph, or why it is refused. Never raises for the photo's fault."""
+    digest = None
+    try:
+        file = task.inputs.src / task.path
+        digest = file_sha256(file) if file.is_file() else None
+        prepared = prepare_photo(task.path, task.recipe, task.inputs)
+        digest = prepared.sha256
+        subjects, why = 0, ""
+        scores = dict(prepared.scores)
+        try:
+            found = prepared.subjects(task.recipe)
+            subjects = len(found.masks)
+            for number, subject in enumerate(found.scores):
+                scores |= {f"subject_{number}_{name}": round(float(value), 4) for name, value in subject.items()}
+        except Refused as refused:
+            if prepared.user_input_given:
+                raise
+            why = str(refused)
+        if not subjects and prepared.depth is None and task.recipe.scene.without_subject == "refuse":
+            raise Refused("no-usable-subject", why, stage="matting")
+        licence = task.licence or Licence(licence=task.default_licence or "unknown")
+        return Scanned(
+            path=task.path,
+            sha256=prepared.sha256,
+            licence=licence,
+            height=prepared.linear.shape[0],
+            width=prepared.linear.shape[1],
+            perceptual_hash=perceptual_hash(prepared.srgb),
+            subjects=subjects,
+            why_no_subject=why,
+            has_depth=prepared.depth is not None,
+            sidecars=tuple((name, file_sha256(path)) for name, path in task.inputs.sidecars(task.path)),
+            scores=scores,
+        )
+    except Refused as refused:
+        return Reject(path=task.path, sha256=digest, stage=refused.stage, reason=refused.reason, detail=refused.detail)
+    except (MemoryError, OSError, ValueError, ArithmeticError, LookupError, TypeError, RuntimeError) as error:
+        # a photograph must never end the scan; the row says what to report
+        detail = f"{type(error).__name__}: {error}"
+        return Reject(path=task.path, sha256=digest, stage="scan", reason="internal-error", detail=detail)
+
+
+def input_files(paths: list[str], inputs: Inputs) -> tuple[tuple[str, str], ...]:
+    """(name, sha256) of every photograph, sidecar and the licence list, sorted: what a plan's identity is made of.
+
+    A file that cannot be read counts with the digest of nothing: the scan refuses it with its reason.
+    """
+    files = {path: inputs.src / path for path in paths}
+    for path in paths:
+        files |= {f"{name} of {path}": file for name, file in inputs.sidecars(path)}
+    licences = inputs.src / LICENCE_FILE
+    if licences.is_file():
+        files[LICENCE_FILE] = licences
+    return tuple(sorted((name, _digest(file)) for name, file in files.items()))
+
+
+def _digest(file: Path) -> str:
+    try:
+        return file_sha256(file)
+    except OSError:
+        return hashlib.sha256(b"").hexdigest()

@@ -1,0 +1,190 @@
+"""One sample: its photographs taken apart, arranged, and photographed again through the lens.
+
+Everything here is a function of (recipe, seed, content of the sources): no file but the sources is read, no clock, no
+global, no worker number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mattingmfif import __version__
+from mattingmfif.dataset.plan import Plan, PlannedSample
+from mattingmfif.dataset.sample import (
+    NO_FRAME,
+    SHARP_RADIUS_PX,
+    CameraRecord,
+    LayerRecord,
+    SampleRecord,
+    SourceRecord,
+    decode_depth,
+    encode_depth,
+)
+from mattingmfif.dataset.intake import Inputs, Prepared, prepare_photo
+from mattingmfif.errors import Refused
+from mattingmfif.matting.layers import Cutouts, estimate_layers
+from mattingmfif.optics import ThinLens, composite, composite_trust, expose_stack
+from mattingmfif.optics import depth_m as scene_depth_m
+from mattingmfif.photo.images import file_sha256
+from mattingmfif.pixels.colour import encode_srgb
+from mattingmfif.scene.composite import Piece, composite_shot
+from mattingmfif.scene.draw import stage_rng
+from mattingmfif.scene.in_place import in_place_shot, order_by_depth
+from mattingmfif.scene.shot import Shot
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingredients:
+    """A source photograph taken apart: cut-outs are None where no subject was usable (the reason is kept)."""
+
+    prepared: Prepared
+    cutouts: Cutouts | None
+    why_not: str
+
+
+def take_apart(plan: Plan, source_index: int, inputs: Inputs) -> Ingredients:
+    """The photograph of a planned source at the recipe's size, and its cut-outs.
+
+    Raises Refused when the file is gone, changed since the plan, or its own mattes cannot be used.
+    """
+    source = plan.sources[source_index]
+    for name, digest in source.sidecars:
+        now = dict(inputs.sidecars(source.path)).get(name)
+        if now is None or file_sha256(now) != digest:
+            raise Refused("source-changed", f"{name} is not the one that was planned", stage="render")
+    prepared = prepare_photo(source.path, plan.recipe, inputs, expected_sha256=source.sha256)
+    if not source.subjects:
+        return Ingredients(prepared=prepared, cutouts=None, why_not=source.why_no_subject)
+    try:
+        subjects = prepared.subjects(plan.recipe)
+        order = order_by_depth(subjects.masks, prepared.depth) if prepared.depth is not None else None
+        cutouts = estimate_layers(prepared.linear, subjects, plan.recipe.matting, order)
+    except Refused as refused:
+        if prepared.user_input_given:
+            raise  # a person asked for this matte: it is not dropped in silence
+        return Ingredients(prepared=prepared, cutouts=None, why_not=str(refused))
+    return Ingredients(prepared=prepared, cutouts=cutouts, why_not="")
+
+
+def make_shot(plan: Plan, sample: PlannedSample, inputs: Inputs) -> Shot:
+    """The scene, lens and focus distances of a planned sample. Raises Refused, naming the photo's fault."""
+    streams = partial(stage_rng, plan.seed, sample.key)
+    settings = plan.recipe.shot_settings
+    first = take_apart(plan, sample.sources[0], inputs)
+    if sample.kind == "in-place":
+        return in_place_shot(first.prepared.linear, first.cutouts, first.prepared.depth, settings, streams)
+    pieces = []
+    for place, index in enumerate(sample.sources[1:], start=1):
+        other = take_apart(plan, index, inputs)
+        if other.cutouts is not None and other.cutouts.cutouts:
+            best = max(other.cutouts.cutouts, key=lambda cutout: float(cutout.alpha.sum()))
+            pieces.append(
+                Piece(colour_linear=best.colour_linear, alpha=best.alpha, source=place, scores=dict(best.scores))
+            )
+    return composite_shot(first.prepared.linear, pieces, settings, streams)
+
+
+def make_sample(plan: Plan, sample: PlannedSample, inputs: Inputs) -> SampleRecord:
+    """A planned sample, photographed. Raises Refused for a photograph that cannot make one."""
+    return photograph(plan, sample, make_shot(plan, sample, inputs))
+
+
+def photograph(plan: Plan, sample: PlannedSample, shot: Shot) -> SampleRecord:
+    """The stack of a shot with its target and maps, as stored."""
+    bits, margin = plan.recipe.output.bits, shot.margin_px
+
+    def inside(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.ascontiguousarray(array[margin:-margin, margin:-margin] if margin else array)
+
+    frames, frame_trust = [], []
+    boundary: npt.NDArray[np.bool_] | None = None
+    for exposure in expose_stack(
+        shot.scene, shot.lens, shot.focus_distance_m, quality=plan.recipe.lens.quality, image_width_px=shot.image_width_px
+    ):
+        frames.append(encode_srgb(inside(exposure.colour_linear), bits))
+        frame_trust.append(trust_codes(inside(exposure.trust)))
+        edges = inside(exposure.boundary)
+        boundary = edges if boundary is None else boundary | edges
+    assert boundary is not None
+    target = encode_srgb(inside(composite(shot.scene)), bits)
+    depth_m = inside(scene_depth_m(shot.scene))
+    sources = [
+        SourceRecord(path=item.path, sha256=item.sha256, licence=item.licence, author=item.author, url=item.url)
+        for item in (plan.sources[index] for index in sample.sources)
+    ]
+    camera = CameraRecord(
+        focal_length_mm=shot.lens.focal_length_mm,
+        f_number=shot.lens.f_number,
+        sensor_width_mm=shot.lens.sensor_width_mm,
+        image_width_px=round(shot.image_width_px),
+        aperture=asdict(shot.lens.aperture),
+        lens_options=lens_options(shot.lens),
+        sensor={},
+        draws={"kind": sample.kind, "margin_px": margin, "quality": plan.recipe.lens.quality, **shot.draws},
+    )
+    return SampleRecord(
+        sample_id=sample.sample_id,
+        split=sample.split,
+        sources=sources,
+        licence=joint_licence(sources),
+        camera=camera,
+        layers=[
+            LayerRecord(kind=fact.kind, source=fact.source, near_m=fact.nearest_m, far_m=fact.farthest_m, scores=fact.scores)
+            for fact in shot.layers
+        ],
+        focus_plan=shot.focus_plan,
+        focus_distance_m=list(shot.focus_distance_m),
+        all_in_focus=target,
+        frames=frames,
+        depth_m=depth_m,
+        alphas=[inside(codes) for codes in shot.alphas],
+        sharpest_frame=sharpest_frame(depth_m, shot),
+        boundary=boundary.astype(np.uint8) * np.uint8(255),
+        trust=trust_codes(inside(composite_trust(shot.scene))),
+        frame_trust=frame_trust,
+        recipe_hash=plan.recipe.recipe_hash,
+        plan_id=plan.plan_id,
+        toolkit_version=__version__,
+    )
+
+
+def sharpest_frame(depth_m: Float32, shot: Shot) -> npt.NDArray[np.uint8]:
+    """Index of the frame with the least |blur radius| at each pixel's depth (ties: the lowest), 255 above 0.5 px.
+
+    Taken from the depth as it is stored, so that a reader who derives it finds the same.
+    """
+    stored_m = decode_depth(*encode_depth(depth_m))
+    radii = np.stack(
+        [np.abs(shot.lens.blur_radius_px(stored_m, focus_m, shot.image_width_px)) for focus_m in shot.focus_distance_m]
+    )
+    best = np.argmin(radii, axis=0)
+    least = np.take_along_axis(radii, best[None], axis=0)[0]
+    return np.where(least > SHARP_RADIUS_PX, NO_FRAME, best).astype(np.uint8)
+
+
+def trust_codes(trust: Float32) -> npt.NDArray[np.uint8]:
+    """8-bit trust; rounded down, so that 255 says that nothing invented is in the pixel (to one part in a thousand)."""
+    return np.floor(np.clip(trust, 0.0, 1.0) * 255 + 0.25).astype(np.uint8)
+
+
+def lens_options(lens: ThinLens) -> dict[str, Any]:
+    """What departs from an ideal thin lens, by field name."""
+    plain = {"focal_length_mm", "f_number", "sensor_width_mm", "aperture"}
+    return {
+        item.name: getattr(lens, item.name)
+        for item in fields(lens)
+        if item.name not in plain and getattr(lens, item.name) != item.default
+    }
+
+
+def joint_licence(sources: list[SourceRecord]) -> str:
+    """The licence of a sample: that of its sources, all of them named where they differ."""
+    return " AND ".join(sorted({source.licence for source in sources}))

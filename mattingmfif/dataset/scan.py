@@ -1,0 +1,80 @@
+"""What a scan's findings add up to: duplicates refused, near-duplicates together, licences allowed or not, splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mattingmfif.dataset.intake import Scanned, ScanTask
+from mattingmfif.dataset.plan import Reject, Source, split_of
+from mattingmfif.dataset.recipe import Recipe
+from mattingmfif.photo.duplicates import group_near_duplicates, hash_distance
+
+#: hashes that differ by at most this many of 256 bits are the same picture, saved again
+SAME_PICTURE_BITS = 6
+
+
+def settle(
+    tasks: Sequence[ScanTask], results: Sequence[Scanned | Reject | None], recipe: Recipe, allow_licences: tuple[str, ...]
+) -> tuple[tuple[Source, ...], tuple[Reject, ...]]:
+    """The sources of a plan in path order, and the refused photographs, from the scan's results (None: its worker died)."""
+    rejects: list[Reject] = []
+    kept: list[Scanned] = []
+    for task, result in zip(tasks, results, strict=True):
+        if result is None:
+            rejects.append(_reject(task.path, None, "crashed-worker", "its worker process died twice while scanning"))
+        elif isinstance(result, Reject):
+            rejects.append(result)
+        elif allow_licences and result.licence.licence not in allow_licences:
+            detail = f"{result.licence.licence!r}; allowed: {', '.join(allow_licences)}"
+            rejects.append(_reject(result.path, result.sha256, "licence-not-allowed", detail))
+        else:
+            kept.append(result)
+    kept, doubles = _without_doubles(sorted(kept, key=lambda item: item.path))
+    rejects += doubles
+    groups = group_near_duplicates({item.path: item.perceptual_hash for item in kept})
+    by_path = {item.path: item for item in kept}
+    sources = []
+    for item in kept:
+        first = by_path[groups[item.path]].sha256
+        sources.append(
+            Source(
+                path=item.path,
+                sha256=item.sha256,
+                licence=item.licence.licence,
+                author=item.licence.author,
+                url=item.licence.url,
+                height=item.height,
+                width=item.width,
+                group=first,
+                split=split_of(first, recipe.splits),
+                subjects=item.subjects,
+                why_no_subject=item.why_no_subject,
+                has_depth=item.has_depth,
+                sidecars=item.sidecars,
+                scores=item.scores,
+            )
+        )
+    return tuple(sources), tuple(sorted(rejects, key=lambda item: item.path))
+
+
+def _without_doubles(kept: list[Scanned]) -> tuple[list[Scanned], list[Reject]]:
+    """The first of every set of equal files or equal pictures, and refusals of the others."""
+    unique: list[Scanned] = []
+    rejects: list[Reject] = []
+    by_digest: dict[str, Scanned] = {}
+    for item in kept:
+        if item.sha256 in by_digest:
+            detail = f"the same file as {by_digest[item.sha256].path}"
+            rejects.append(_reject(item.path, item.sha256, "duplicate", detail))
+            continue
+        same = next((o for o in unique if hash_distance(o.perceptual_hash, item.perceptual_hash) <= SAME_PICTURE_BITS), None)
+        if same is not None:
+            rejects.append(_reject(item.path, item.sha256, "duplicate", f"the same picture as {same.path}"))
+            continue
+        by_digest[item.sha256] = item
+        unique.append(item)
+    return unique, rejects
+
+
+def _reject(path: str, digest: str | None, reason: str, detail: str) -> Reject:
+    return Reject(path=path, sha256=digest, stage="scan", reason=reason, detail=detail)

@@ -1,0 +1,264 @@
+"""Training by a recipe: teacher, distillation, fusion; each stage can be stopped and goes on to the same bits.
+
+    train_from_recipe("vaeedof-cpu", "dataset/", "run/")
+
+In `out`: `train.json` (recipe, seed, data), per stage `<stage>.state.safetensors` (to go on with), `<stage>.csv`
+(losses) and `<stage>.safetensors` (the averaged weights), for fusion also `validation.csv` and pictures. The same recipe, data,
+seed, torch and number of threads give the same weights on a CPU, stopped and resumed or not; on CUDA nearly.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mattingmfif.errors import UserError
+from mattingmfif.vaeedof.checkpoint import load_model, save_model, write_aside
+from mattingmfif.vaeedof.device import autocast, choose_device
+from mattingmfif.vaeedof.distil import DistilLesson, FusionLesson, TeacherLesson, batch_of
+from mattingmfif.vaeedof.model import VAEEDOF
+from mattingmfif.vaeedof.progress import CsvLog, load_state, save_state
+from mattingmfif.vaeedof.settings import STAGES, DataSettings, StageSettings, TrainRecipe
+from mattingmfif.vaeedof.stacks import Draw, Places, StackSource, draw_example, open_stacks
+from mattingmfif.vaeedof.teacher import load_teacher
+from mattingmfif.vaeedof.validate import Validation
+
+LOG_EVERY, SAVE_EVERY, VALIDATE_EVERY = 20, 250, 500
+Report = Callable[[str], None]
+
+
+def learning_rate(s: StageSettings, step: int) -> float:
+    """Linear warm-up, then half a cosine to 0 at the last step."""
+    warm = min(1.0, (step + 1) / max(1, s.warmup_steps))
+    return s.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / max(1, s.steps)))
+
+
+def average_into(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move ema to d ema + (1 - d) model, d growing with the step to `decay` so that early weights are soon forgotten."""
+    d = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for mean, value in zip(ema.parameters(), model.parameters(), strict=True):
+            mean.lerp_(value, 1 - d)
+
+
+class Feeder:
+    """Examples of the coming steps, drawn ahead by threads; which they are depends on the step alone."""
+
+    def __init__(self, draw: Callable[[int, int], Draw], batch: int, first: int, last: int, workers: int) -> None:
+        self.draw, self.batch, self.last = draw, batch, last
+        self.pool = ThreadPoolExecutor(workers)
+        self.waiting: dict[int, list[Future[Draw]]] = {}
+        self.ahead = 2
+        for step in range(first, min(first + self.ahead, last)):
+            self._ask(step)
+
+    def _ask(self, step: int) -> None:
+        self.waiting[step] = [self.pool.submit(self.draw, step, place) for place in range(self.batch)]
+
+    def examples(self, step: int) -> list[Draw]:
+        """The examples of `step`; steps must be asked for in order."""
+        if step + self.ahead < self.last:
+            self._ask(step + self.ahead)
+        return [future.result() for future in self.waiting.pop(step)]
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_stage(
+    stage: str,
+    lesson: nn.Module,
+    recipe: TrainRecipe,
+    source: StackSource,
+    out: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    identity: dict[str, Any],
+    stop_after: int | None = None,
+    validation: Validation | None = None,
+    report: Report = print,
+) -> nn.Module | None:
+    """Train `lesson` to the stage's last step; the averaged lesson, or None if stopped after `stop_after` steps."""
+    s: StageSettings = getattr(recipe.stages, stage)
+    lesson.to(device).train()
+    average = copy.deepcopy(lesson).eval().requires_grad_(False)
+    learnt = [p for p in lesson.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(learnt, lr=s.learning_rate, weight_decay=s.weight_decay, betas=(0.9, 0.99))
+    parts = {"lesson": lesson, "average": average}
+    state, first = out / f"{stage}.state.safetensors", 0
+    if state.is_file():
+        first = load_state(state, identity, parts, optimiser)
+        report(f"{stage}: going on after step {first}")
+    places, data = Places(source), _stage_data(recipe, stage)
+    losses = recipe.losses
+    weights = (losses.boundary_weight, losses.gap_weight, losses.untrusted_weight)
+    number = STAGES.index(stage)
+    last = s.steps if stop_after is None else min(s.steps, stop_after)
+    feeder = Feeder(
+        lambda step, place: draw_example(places, data, weights, s.crop_px, (seed, number, step, place)),
+        s.batch, first, last, workers=8 if device.type == "cuda" else 1,
+    )  # fmt: skip
+    log = CsvLog(out / f"{stage}.csv", first)
+    curve = CsvLog(out / "validation.csv", first) if validation else None
+    began, terms = time.monotonic(), {}
+    try:
+        for step in range(first, last):
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(s, step)
+            batch = batch_of(feeder.examples(step), device)
+            with autocast(device, recipe.precision):
+                terms = lesson(batch, seed * 1_000_003 + step)
+            optimiser.zero_grad(set_to_none=True)
+            terms["loss"].backward()
+            norm = nn.utils.clip_grad_norm_(learnt, s.clip_norm)
+            if not bool(torch.isfinite(norm)):
+                raise UserError(f"{stage}: the loss is not a number at step {step}; lower stages.{stage}.learning_rate")
+            optimiser.step()
+            average_into(average, lesson, s.ema_decay, step)
+            done = step + 1
+            if done % LOG_EVERY == 0 or done == last:
+                row = _row(done, optimiser.param_groups[0]["lr"], terms, time.monotonic() - began)
+                log.write(row)
+                if done % (10 * LOG_EVERY) == 0 or done == last:
+                    report(f"{stage}: step {done} of {s.steps}, loss {row['loss']:.5f}, {row['seconds']:.0f} s")
+            if validation and curve is not None and (done % VALIDATE_EVERY == 0 or done == s.steps):
+                found = validation.measure(_student(average), device, recipe.precision, out / f"step-{done:06d}.png")
+                curve.write({"step": done, **found})
+                report(f"{stage}: step {done}, PSNR " + ", ".join(f"{k} {v:.2f}" for k, v in found.items()))
+            if done % SAVE_EVERY == 0 or done == last:
+                save_state(state, done, identity, parts, optimiser)
+    finally:
+        feeder.close()
+    return average if last == s.steps else None
+
+
+def _student(lesson: nn.Module) -> VAEEDOF:
+    student = lesson.student
+    assert isinstance(student, VAEEDOF)
+    return student
+
+
+def _row(step: int, rate: float, terms: dict[str, Tensor], seconds: float) -> dict[str, Any]:
+    return {"step": step, "learning_rate": rate, **{k: float(v.detach()) for k, v in terms.items()}, "seconds": seconds}
+
+
+def _stage_data(recipe: TrainRecipe, stage: str) -> DataSettings:
+    if stage == "fusion":
+        return recipe.data
+    # an auto-encoder sees one target and one frame a stack, anywhere, undisturbed
+    return DataSettings(frames_least=1, frames_most=1, drop_probability=1.0, single_probability=0.0,
+                        boundary_probability=0.0, flip=recipe.data.flip)  # fmt: skip
+
+
+def data_identity(source: StackSource) -> str:
+    """sha256 over the names and pixel hashes of the samples that are learnt from."""
+    digest = hashlib.sha256()
+    shards = getattr(source, "shards", None)
+    for index in range(len(source)):
+        hashes = shards[index].pixel_sha256 if shards is not None else {}
+        digest.update(json.dumps([source.name(index), hashes], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def train_from_recipe(
+    recipe: TrainRecipe,
+    dataset: str | Path,
+    out: str | Path,
+    *,
+    stage: str = "all",
+    teacher: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    stop_after: int | None = None,
+    source: StackSource | None = None,
+    validation_source: StackSource | None = None,
+    report: Report = print,
+) -> Path:
+    """Train a VAEEDOF on a dataset's `train` split and return the path of its weights (or of the last stage's).
+
+    stage: `teacher`, `distil`, `fusion`, or `all` that has steps. teacher: a diffusers AutoencoderKL folder or a
+    teacher checkpoint, instead of training one. `stop_after` ends each stage early; the same call without it goes on. `source`
+    and `validation_source` replace the dataset's splits `train` and `val` (for stacks in memory). UserError for a
+    dataset without samples, a folder of another training, a stage whose predecessor is missing.
+    """
+    if stage not in (*STAGES, "all"):
+        raise UserError(f"--stage {stage}: not known; use {', '.join((*STAGES, 'all'))}")
+    chosen, out = choose_device(device), Path(out)
+    source = open_stacks(dataset, "train") if source is None else source
+    if not len(source):
+        raise UserError(f"{dataset}: no sample to train on")
+    identity = {"recipe": recipe.to_plain(), "seed": seed, "data": data_identity(source)}
+    story = {
+        **identity,
+        "samples": len(source),
+        "torch": torch.__version__,
+        "teacher": str(teacher) if teacher else None,
+    }
+    write_aside(out / "train.json", json.dumps(story, indent=1, sort_keys=True).encode())
+    stages = [name for name in STAGES if stage in (name, "all")]
+    if teacher is not None and stage == "all":
+        stages.remove("teacher")
+    path = out
+    for name in stages:
+        steps = getattr(recipe.stages, name).steps
+        if not steps:
+            continue
+        lesson = _lesson(name, recipe, out, teacher, seed)
+        validation = None
+        if name == "fusion":
+            validation = Validation.of(dataset, validation_source, source, recipe.stages.fusion.crop_px)
+        average = run_stage(
+            name, lesson, recipe, source, out, seed=seed, device=chosen, identity=identity, stop_after=stop_after,
+            validation=validation, report=report,
+        )  # fmt: skip
+        path = out / f"{name}.safetensors"
+        if average is None:
+            report(f"{name}: stopped; the same command goes on")
+            return out / f"{name}.state.safetensors"
+        _keep(average, name, recipe, path, {"stage": name, "steps": steps, **story})
+    return path
+
+
+def _lesson(stage: str, recipe: TrainRecipe, out: Path, teacher: str | Path | None, seed: int) -> nn.Module:
+    """The lesson of a stage with its first weights, which depend on the seed and on the stage before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed * len(STAGES) + STAGES.index(stage))
+        if stage == "teacher":
+            return TeacherLesson(recipe)
+        if stage == "distil":
+            own = out / "teacher.safetensors"
+            if teacher is None and not own.is_file():
+                raise UserError(f"{out}: distillation needs a teacher: --stage teacher first, or --teacher FOLDER")
+            return DistilLesson(recipe, load_teacher(teacher or own))
+        lesson = FusionLesson(recipe)
+    before = out / "distil.safetensors"
+    if before.is_file():
+        student = load_model(before)[0]
+        if student.settings != recipe.model:
+            raise UserError(f"{before}: another architecture than the recipe's; choose another --out")
+        lesson.student.encoder.load_state_dict(student.encoder.state_dict())
+        lesson.student.decoder.load_state_dict(student.decoder.state_dict())
+    elif recipe.stages.distil.steps:
+        raise UserError(
+            f"{out}: fusion starts from the distilled auto-encoder: --stage distil first, or steps = 0 there"
+        )
+    return lesson
+
+
+def _keep(average: nn.Module, stage: str, recipe: TrainRecipe, path: Path, about: dict[str, Any]) -> None:
+    if isinstance(average, TeacherLesson):
+        save_model(path, average.teacher, recipe.teacher_model(), "teacher", about, half=False)
+    else:
+        save_model(path, _student(average), recipe.model, "vaeedof", about, half=False)
