@@ -106,7 +106,7 @@ class PositionNorm(nn.Module):
 
 
 class FusionLayer(nn.Module):
-    """Attention across the tokens of each position, then a mixer of channels, then one of neighbours; no token order."""
+    """Attention across the tokens of each position, then a mixer of channels, then one of neighbours. No order."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ class FrameMix(nn.Module):
 
 
 def frequency_bands(pictures: Tensor) -> list[Tensor]:
-    """Fine, middle and coarse band of pictures `[M,3,H,W]` (binomial, 5 taps, steps 1 and 2); their sum is the picture."""
+    """Fine, middle and coarse band of pictures `[M,3,H,W]` (binomial, 5 taps, steps 1 and 2), which sum to it."""
     line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=pictures.dtype, device=pictures.device) / 16
     channels = pictures.shape[1]
     bands, rest = [], pictures
@@ -233,7 +233,7 @@ class PixelPath(nn.Module):
     def forward(
         self, pictures: Tensor, decoded: Tensor, frames: Tensor, guides: Tensor, present: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Picture `[B,3,H,W]`, finest-band shares `[B,N,H,W]`; pictures `[B,N,3,H,W]`, the rest at the stem's stride."""
+        """Picture `[B,3,H,W]`, finest-band shares `[B,N,H,W]`; pictures `[B,N,3,H,W]`, the rest at stem stride."""
         b, n, _, height, width = pictures.shape
         flat, to_full = frames.flatten(0, 1), self.stem_px
         hidden = (self.from_frame(flat) + self.from_guide(guides.flatten(0, 1))).unflatten(0, (b, n))
@@ -310,7 +310,8 @@ class Reach:
 
 def _steps(part: nn.Module) -> int:
     """Pixels of its own grid that a chain of convolutions sees to each side."""
-    return sum(int(c.dilation[0]) * (int(c.kernel_size[0]) // 2) for c in part.modules() if isinstance(c, nn.Conv2d))
+    convolutions = [layer for layer in part.modules() if isinstance(layer, nn.Conv2d)]
+    return sum(int(layer.kernel_size[0]) // 2 for layer in convolutions)
 
 
 class VAEEDOF(nn.Module):
@@ -365,7 +366,7 @@ class VAEEDOF(nn.Module):
         for level, stride in enumerate(strides[:-1]):
             to_skips += stride * _steps(e.stages[level]) + (strides[level - 1] if level else 0)
         to_latent = to_skips + strides[-2] + STRIDE_PX * _steps(e.stages[-1])
-        fusion = STRIDE_PX * sum(_steps(layer.near) for layer in self.fusion.layers)
+        fusion = STRIDE_PX * sum(_steps(layer.near) for layer in self.fusion.layers if isinstance(layer, FusionLayer))
         fine = sum(stride * _steps(d.stages[level]) for level, stride in enumerate(strides[:-1]))
         fine += self.settings.stem_px * max(_steps(self.pixels.near), _steps(self.pixels.gain))
         coarse = STRIDE_PX * (_steps(d.from_latent) + _steps(d.stages[-1]))

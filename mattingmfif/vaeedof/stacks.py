@@ -1,8 +1,8 @@
 """Stacks to learn from and to judge by: windows of samples, from shards or from memory, drawn and disturbed by rule.
 
 A draw is a function of (seed, stage, step, place in the batch) and nothing else, so a training that is resumed sees
-what an undisturbed one would have seen. Arrays: frames and target are uint8 or uint16 sRGB codes; `pictures` are the same as
-float32 `[N,3,h,w]` scaled to -1..1, which is what the network takes.
+what an undisturbed one would have seen. Arrays: frames and target are uint8 or uint16 sRGB codes; `pictures` are the
+same as float32 `[N,3,h,w]` scaled to -1..1, which is what the network takes.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def degraded(stack: Stack, kind: str) -> Stack:
     """The stack with frames remade from target and blur radii, by a model that the physical one is compared with.
 
     hard-mask: the target's pixels where the frame is sharp (|radius| <= 0.5 px), elsewhere the target blurred as a
-    whole by one Gaussian in sRGB, sigma half the frame's median radius. gaussian-srgb: the same, the mask blurred as well.
+    whole by one Gaussian in sRGB, sigma half the frame's median radius. gaussian-srgb: the same, the mask blurred too.
     """
     if kind == "physical":
         return stack

@@ -3,8 +3,8 @@
     train_from_recipe("vaeedof-cpu", "dataset/", "run/")
 
 In `out`: `train.json` (recipe, seed, data), per stage `<stage>.state.safetensors` (to go on with), `<stage>.csv`
-(losses) and `<stage>.safetensors` (the averaged weights), for fusion also `validation.csv` and pictures. The same recipe, data,
-seed, torch and number of threads give the same weights on a CPU, stopped and resumed or not; on CUDA nearly.
+(losses) and `<stage>.safetensors` (the averaged weights), for fusion also `validation.csv` and pictures. The same
+recipe, data, seed, torch and number of threads give the same weights on a CPU, stopped and resumed or not; on CUDA nearly.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def learning_rate(s: StageSettings, step: int) -> float:
 
 
 def average_into(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move ema to d ema + (1 - d) model, d growing with the step to `decay` so that early weights are soon forgotten."""
+    """Move ema to d ema + (1 - d) model, d growing with the step to `decay`: early weights are soon forgotten."""
     d = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
         for mean, value in zip(ema.parameters(), model.parameters(), strict=True):
@@ -189,8 +189,8 @@ def train_from_recipe(
     """Train a VAEEDOF on a dataset's `train` split and return the path of its weights (or of the last stage's).
 
     stage: `teacher`, `distil`, `fusion`, or `all` that has steps. teacher: a diffusers AutoencoderKL folder or a
-    teacher checkpoint, instead of training one. `stop_after` ends each stage early; the same call without it goes on. `source`
-    and `validation_source` replace the dataset's splits `train` and `val` (for stacks in memory). UserError for a
+    teacher checkpoint, instead of training one. `stop_after` ends each stage early; the same call without it goes on.
+    `source` and `validation_source` replace the dataset's splits `train` and `val` (for stacks in memory). UserError for a
     dataset without samples, a folder of another training, a stage whose predecessor is missing.
     """
     if stage not in (*STAGES, "all"):
