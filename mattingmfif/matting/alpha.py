@@ -22,6 +22,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sparse
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+from scipy.sparse.linalg import splu
 
 from mattingmfif.matting.trimap import UNKNOWN, Labels, grow_unsettled, labels_from_trimap
 from mattingmfif.matting.windows import Window, window_of
@@ -34,6 +36,10 @@ LAPLACIAN_EPSILON = 1e-7
 _GUIDE_RADIUS_PX, _GUIDE_EPSILON = 1, 1e-5
 _TOLERANCE, _MAX_ITERATIONS = 1e-7, 3000
 _MAX_FILL_PER_ROW = 220
+#: the band does not grow for fewer unsettled pixels than these
+_FEW_PX = 200
+#: unknowns up to which the exact factorisation is fastest and fits into a few hundred MB
+_MAX_DIRECT = 250_000
 
 
 def estimate_alpha(
@@ -81,25 +87,18 @@ def solve_fractions(
     scale = max(1, round(long_side / solve_long_side_px))
     full = long_side <= full_solve_long_side_px or scale == 1
     margin = round(grow_rounds * (grow_reach_px + 2)) + 8 * scale
-    window = window_of(unknown, margin, scale)
+    window = window_of(unknown, margin, 2 * scale)
     photo, cropped = photo_srgb[window], labels[window]
     if not np.isfinite(photo).all():
         raise ValueError("the photograph holds NaN or infinite values")
-    solved: list[Float32] = []
-    small_photo, small_labels = photo, cropped
-    if grow_rounds or not full:
+    if grow_rounds:
+        cropped = _grown(photo, cropped, subjects, 2 * scale, grow_rounds, grow_reach_px)
+    if full:
+        scale, small_photo = 1, photo
+        solved = _solve(photo, cropped, subjects)
+    else:
         small_photo, small_labels = _reduce(photo, cropped, scale)
         solved = _solve(small_photo, small_labels, subjects)
-    for _ in range(grow_rounds):
-        small_labels, unsettled = grow_unsettled(
-            small_labels, solved, grow_reach_px / scale, border_px=max(1.5, 12 / scale)
-        )
-        if unsettled * scale * scale < 200:
-            break
-        cropped = _with_unknown_cells(cropped, small_labels == UNKNOWN, scale)
-        solved = _solve(small_photo, small_labels, subjects)
-    if full:
-        solved, small_photo, scale = _solve(photo, cropped, subjects), photo, 1
     fractions = []
     band = cropped == UNKNOWN
     for k, small in enumerate(solved, start=1):
@@ -113,6 +112,21 @@ def solve_fractions(
         fractions.append(fraction)
     _normalise(fractions, window)
     return fractions
+
+
+def _grown(photo: Float32, labels: Labels, subjects: int, scale: int, rounds: int, reach_px: float) -> Labels:
+    """Labels with the band widened where a solution at 1/scale (it only decides) is not settled at its border."""
+    small_photo, small_labels = _reduce(photo, labels, scale)
+    for _ in range(rounds):
+        solved = _solve(small_photo, small_labels, subjects)
+        grown, unsettled = grow_unsettled(
+            small_labels, solved, max(1.0, reach_px / scale), border_px=max(1.5, 12 / scale)
+        )
+        if unsettled * scale * scale < _FEW_PX:
+            break
+        small_labels = grown
+        labels = _with_unknown_cells(labels, grown == UNKNOWN, scale)
+    return labels
 
 
 def _bring_up(
@@ -189,13 +203,34 @@ def _solve(photo: Float32, labels: Labels, subjects: int) -> list[Float32]:
     # a trace of identity: windows of one flat colour leave the null space of constants open within an island
     system = (rows[:, index] + 1e-10 * sparse.identity(len(index))).tocsr()
     coupling = rows[:, known]
-    precondition = _preconditioner(system)
-    for k in range(1, subjects + 1):
-        right = -coupling @ (labels.ravel()[known] == k).astype(np.float64)
-        if np.abs(right).max(initial=0.0) < 1e-14:
-            continue  # no known pixel of this subject touches the band
-        out[k - 1].ravel()[index] = np.clip(_conjugate_gradients(system, right, precondition), 0.0, 1.0)
+    sides = -np.stack(
+        [coupling @ (labels.ravel()[known] == k).astype(np.float64) for k in range(1, subjects + 1)], axis=1
+    )
+    for k, solution in enumerate(_solve_system(system, sides).T):
+        out[k].ravel()[index] = np.clip(solution, 0.0, 1.0)
     return out
+
+
+def _solve_system(system: sparse.csr_matrix, sides: Float64) -> Float64:
+    """X of `system` X = `sides` `[n,K]`: by one exact factorisation, or iteratively where it would fill in too much."""
+    solution = np.zeros_like(sides)
+    wanted = np.flatnonzero(np.abs(sides).max(axis=0, initial=0.0) >= 1e-14)  # a zero side has the solution zero
+    if not wanted.size:
+        return solution
+    if system.shape[0] <= _MAX_DIRECT:
+        factors = splu(
+            system.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        )
+        direct = factors.solve(sides[:, wanted])
+        if np.isfinite(direct).all():
+            solution[:, wanted] = direct
+            return solution
+    order = reverse_cuthill_mckee(system, symmetric_mode=True)  # a narrow band of entries halves the fill-in
+    ordered = system[order][:, order].tocsr()
+    precondition = _preconditioner(ordered)
+    for k in wanted:
+        solution[order, k] = _conjugate_gradients(ordered, sides[order, k], precondition)
+    return solution
 
 
 def _laplacian(photo: Float64, unknown: npt.NDArray[np.bool_]) -> sparse.csr_matrix:

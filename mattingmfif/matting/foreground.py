@@ -16,19 +16,29 @@ from mattingmfif.pixels.colour import Float32
 _PASSES = 4
 
 
-def split_colours(photo_linear: Float32, alpha: Float32) -> tuple[Float32, Float32]:
+def split_colours(photo_linear: Float32, alpha: Float32, scale: int = 1) -> tuple[Float32, Float32]:
     """(foreground, background), both linear `[H,W,3]` in 0..1, of a photo and its alpha `[H,W]`.
 
-    Multi-level estimation (T. Germer et al., "Fast multi-level foreground estimation", ICPR 2020) by pymatting.
+    Multi-level estimation (T. Germer et al., "Fast multi-level foreground estimation", ICPR 2020) by pymatting, at
+    1/`scale` of the size. `agree_with_photo` brings the detail back (at 1/2 the colours lose 2 to 11 % of accuracy).
     """
     from pymatting.foreground.estimate_foreground_ml import estimate_foreground_ml  # slow to import
 
     if not ((alpha > 0) & (alpha < 1)).any():
         return photo_linear.copy(), photo_linear.copy()
-    foreground, background = estimate_foreground_ml(
-        np.ascontiguousarray(photo_linear), np.ascontiguousarray(alpha), return_background=True
-    )
-    return np.clip(foreground, 0.0, 1.0), np.clip(background, 0.0, 1.0)
+    height, width = alpha.shape
+    photo, cover = np.ascontiguousarray(photo_linear), np.ascontiguousarray(alpha)
+    if scale > 1:
+        size = (max(1, width // scale), max(1, height // scale))
+        photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.float32)
+        cover = np.asarray(cv2.resize(cover, size, interpolation=cv2.INTER_AREA), np.float32)
+    parts = []
+    for colour in estimate_foreground_ml(photo, cover, return_background=True):
+        np.clip(colour, 0.0, 1.0, out=colour)
+        if scale > 1:
+            colour = np.asarray(cv2.resize(colour, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        parts.append(colour)
+    return parts[0], parts[1]
 
 
 def agree_with_photo(photo_linear: Float32, colours: Sequence[Float32], fractions: Sequence[Float32]) -> list[Float32]:

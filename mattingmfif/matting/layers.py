@@ -21,12 +21,14 @@ from mattingmfif.matting.plate import add_grain, fill_plate, known_behind
 from mattingmfif.matting.segment import Subjects, reduced_photo
 from mattingmfif.matting.settings import MattingSettings
 from mattingmfif.matting.trimap import labels_from_masks, scaled_px
-from mattingmfif.matting.windows import Window, window_of
+from mattingmfif.matting.windows import Window, disjoint, window_of
 from mattingmfif.pixels.colour import Float32, linear_to_srgb
 from mattingmfif.pixels.fill import push_pull
 from mattingmfif.pixels.grain import grain_sigma
 
 _MARGIN_PX = 32
+#: long side from which colours are unmixed at half size
+_HALF_COLOURS_FROM_PX = 2000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,30 +196,33 @@ def _assemble(
 ) -> Cutouts:
     alphas, covers = over_alphas(fractions)
     covered = covers[-1]
-    background = photo_linear.copy()
-    colours = []
+    plate = photo_linear.copy()
+    plate_known = np.ones(covered.shape, np.float32)
+    colours, windows = [], []
     for k, fraction in enumerate(fractions):
         colour, behind, window = _unmix(photo_linear, fraction, covered, covers[k], alphas[k])
         colours.append(colour)
+        windows.append(window)
         touched = fraction[window] > 0
-        background[window][touched] = behind[touched]
-    around = window_of(covered > 0, _MARGIN_PX)
-    ring_px = int(scaled_px(64, photo_linear.shape))
-    plate, plate_known = background, np.ones(covered.shape, np.float32)
-    plate_known[around] = known_behind(covered[around])
-    if plate_linear is None:
-        plate[around], _ = fill_plate(background[around], covered[around], method=settings.plate_fill, ring_px=ring_px)
-        if settings.plate_grain:
-            add_grain(plate[around], plate_known[around], grain_sigma(photo_srgb))
-    else:
-        plate = np.where((covered > 0)[..., None], plate_linear, photo_linear)
-        plate_known[:] = 1.0
-    layers = [*colours, plate]
-    residual = _correct(photo_linear, layers, alphas, around)
+        plate[window][touched] = behind[touched]
+    grain_codes = grain_sigma(photo_srgb) if settings.plate_grain else 0.0
+    differences = []
+    for part in disjoint(windows):
+        if plate_linear is None:
+            ring_px = int(scaled_px(64, photo_linear.shape))
+            plate[part], plate_known[part] = fill_plate(
+                plate[part], covered[part], method=settings.plate_fill, ring_px=ring_px
+            )
+            add_grain(plate[part], plate_known[part], grain_codes)
+        else:
+            plate[part] = np.where((covered[part] > 0)[..., None], plate_linear[part], photo_linear[part])
+        layers = [colour[part] for colour in [*colours, plate]]
+        differences.append(_correct(photo_linear[part], layers, [alpha[part] for alpha in alphas]))
     cutouts = [
-        Cutout(colour_linear=layers[k], alpha=alphas[k], known=_known(covers[k], alphas[k]), scores=dict(scores[k]))
+        Cutout(colour_linear=colours[k], alpha=alphas[k], known=_known(covers[k], alphas[k]), scores=dict(scores[k]))
         for k in range(len(fractions))
     ]
+    residual = _summary(np.concatenate(differences))
     return Cutouts(cutouts=cutouts, plate_linear=plate, plate_known=plate_known, residual=residual)
 
 
@@ -228,9 +233,10 @@ def _unmix(
     window = window_of((fraction > 0) | (alpha > 0), _MARGIN_PX)
     photo, own = photo_linear[window], fraction[window]
     others = covered[window] - own
-    foreground, behind = split_colours(photo, own)
+    scale = 2 if max(photo_linear.shape) > _HALF_COLOURS_FROM_PX else 1
+    foreground, behind = split_colours(photo, own, scale)
     if ((own > 0) & (own < 1) & (others > 0.02)).any():  # what is behind this subject is partly another one
-        behind = split_colours(photo, covered[window])[1]
+        behind = split_colours(photo, covered[window], scale)[1]
     hidden = cover[window] > 0
     if hidden.any():  # continued behind the nearer subjects
         seen = np.float32(1) - cover[window]
@@ -241,27 +247,34 @@ def _unmix(
     return colour, behind, window
 
 
-def _correct(
-    photo_linear: Float32, layers: list[Float32], alphas: Sequence[Float32], around: Window
-) -> dict[str, float]:
-    """Make the reassembly of `layers` (changed in place) agree with the photo; returns what difference is left."""
-    photo = photo_linear[around]
-    weights = _weights([alpha[around] for alpha in alphas])
-    parts = [layer[around] for layer in layers]
-    band = np.max(np.stack(weights), axis=0) < 1
-    for layer, weight in zip(parts, weights, strict=True):  # where one layer is all there is, it is the photo
-        alone = weight >= 1
-        layer[alone] = photo[alone]
-    fixed = agree_with_photo(photo[band], [part[band] for part in parts], [weight[band] for weight in weights])
-    for part, colours in zip(parts, fixed, strict=True):
-        part[band] = colours
-    if not band.any():
+def _correct(photo_linear: Float32, layers: list[Float32], alphas: Sequence[Float32]) -> Float32:
+    """Make the reassembly of `layers` (changed in place) agree with the photo; returns the difference left, in codes.
+
+    Where one layer is all there is, it is the photo itself; elsewhere all give way a little (`agree_with_photo`).
+    """
+    through = np.ones(photo_linear.shape[:2], np.float32)
+    single = np.zeros(photo_linear.shape[:2], bool)
+    for layer, alpha in zip(layers, [*alphas, None], strict=True):
+        alone = through >= 1 if alpha is None else (through >= 1) & (alpha >= 1)
+        layer[alone] = photo_linear[alone]
+        single |= alone
+        if alpha is not None:
+            through = through * (np.float32(1) - alpha)
+    band = ~single
+    photo = photo_linear[band]
+    weights = _weights([alpha[band] for alpha in alphas])
+    fixed = agree_with_photo(photo, [layer[band] for layer in layers], weights)
+    for layer, colours in zip(layers, fixed, strict=True):
+        layer[band] = colours
+    picture = sum((weight[:, None] * colours for weight, colours in zip(weights, fixed, strict=True)), np.float32(0))
+    difference = np.abs(linear_to_srgb(picture) - linear_to_srgb(photo)).max(axis=-1, initial=0.0)
+    return np.asarray(difference * np.float32(255), np.float32)
+
+
+def _summary(codes: Float32) -> dict[str, float]:
+    if not codes.size:
         return {"mean": 0.0, "p99": 0.0, "max": 0.0}
-    picture = sum(
-        (weight[band][:, None] * part[band] for weight, part in zip(weights, parts, strict=True)), np.float32(0)
-    )
-    inside = np.abs(linear_to_srgb(picture) - linear_to_srgb(photo[band])).max(axis=-1) * 255
-    return {"mean": float(inside.mean()), "p99": float(np.percentile(inside, 99)), "max": float(inside.max())}
+    return {"mean": float(codes.mean()), "p99": float(np.percentile(codes, 99)), "max": float(codes.max())}
 
 
 def _known(cover: Float32, alpha: Float32) -> Float32:

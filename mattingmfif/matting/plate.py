@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from mattingmfif.pixels.colour import Float32, decode_srgb, encode_srgb, linear_to_srgb, srgb_to_linear
+from mattingmfif.pixels.colour import Float32, decode_srgb, encode_srgb
 from mattingmfif.pixels.fill import push_pull
 
 #: from this share of the pixel on, the light that came past the subjects tells the plate's colour
@@ -53,8 +53,12 @@ def add_grain(plate_linear: Float32, known: Float32, sigma_codes: float) -> None
     Without it the fill would be the only noise-free patch, and give itself away.
     """
     invented = known < 0.5
-    if sigma_codes < 0.25 or not invented.any():
+    if sigma_codes < 0.5 or not invented.any():
         return
     noise = np.random.default_rng(0).standard_normal((int(invented.sum()), 3), np.float32)
-    codes = linear_to_srgb(plate_linear[invented]) + noise * np.float32(sigma_codes / 255)
-    plate_linear[invented] = srgb_to_linear(np.clip(codes, 0.0, 1.0))
+    colour = plate_linear[invented]
+    # the slope of the sRGB curve turns small steps of codes into steps of light
+    slope = np.maximum(
+        np.asarray(cv2.pow(colour, 1.4 / 2.4), np.float32) * np.float32(2.4 / 1.055), np.float32(1 / 12.92)
+    )
+    plate_linear[invented] = np.clip(colour + noise * slope * np.float32(sigma_codes / 255), 0.0, 1.0)

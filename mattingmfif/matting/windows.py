@@ -18,3 +18,28 @@ def window_of(mask: npt.NDArray[np.bool_], margin_px: int, multiple: int = 1) ->
     bottom = min(mask.shape[0], int(rows[-1]) + 1 + margin_px)
     right = min(mask.shape[1], int(columns[-1]) + 1 + margin_px)
     return slice(top, bottom), slice(left, right)
+
+
+def disjoint(windows: list[Window]) -> list[Window]:
+    """Rectangles that cover the given ones and do not overlap each other: those that do are merged."""
+    merged: list[Window] = []
+    for window in windows:
+        if window[0].start >= window[0].stop or window[1].start >= window[1].stop:
+            continue
+        todo = window
+        while True:
+            met = next((other for other in merged if _overlap(todo, other)), None)
+            if met is None:
+                break
+            merged.remove(met)
+            todo = (_union(todo[0], met[0]), _union(todo[1], met[1]))
+        merged.append(todo)
+    return merged
+
+
+def _overlap(a: Window, b: Window) -> bool:
+    return all(p.start < q.stop and q.start < p.stop for p, q in zip(a, b, strict=True))
+
+
+def _union(a: slice, b: slice) -> slice:
+    return slice(min(a.start, b.start), max(a.stop, b.stop))

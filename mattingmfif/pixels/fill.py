@@ -23,7 +23,11 @@ def push_pull(image: Float32, weight: Float32) -> Float32:
     """
     planes = image[..., None] if image.ndim == 2 else image
     w = np.clip(np.asarray(weight, np.float32), 0.0, 1.0)
-    values = np.where(w[..., None] > 0, planes, np.float32(0)).astype(np.float32, copy=False)
+    values = np.asarray(planes, np.float32)
+    unseen = w <= 0
+    if unseen.any():
+        values = values.copy()
+        values[unseen] = 0.0
     filled = _fill(values, w)
     return filled[..., 0] if image.ndim == 2 else filled
 
@@ -37,7 +41,7 @@ def _fill(values: Float32, w: Float32) -> Float32:
     if not missing.any():
         return values
     small_w = _halve(w)
-    small = _halve(values * w[..., None])
+    small = _halve(cv2.multiply(values, cv2.merge([w] * values.shape[2])).reshape(values.shape))
     small /= np.maximum(small_w, np.float32(1e-12))[..., None]
     coarse = _fill(small, np.minimum(small_w, _FULL))
     up = cv2.resize(coarse, (2 * coarse.shape[1], 2 * coarse.shape[0]), interpolation=cv2.INTER_LINEAR)
