@@ -2,8 +2,8 @@
 
 Pass one encodes frame by frame and keeps the latents (1/64 of the pixels). They are fused once. Pass two goes over
 output tiles: it computes the frames' skips again inside the tile and its halo, and decodes. Tiles start at multiples
-of 8 and carry the halo that `VAEEDOF.reach` states; nothing in the network is global, so what a tile keeps is what the whole
-picture would have there. A device that runs out of memory gets smaller tiles.
+of 8 and carry the halo that `VAEEDOF.reach` states; nothing in the network is global, so what a tile keeps is what the
+whole picture would have there. A device that runs out of memory gets smaller tiles.
 
 Pictures: float32 `[N,3,H,W]` in -1..1 on the CPU; any H and W (reflected up to a multiple of 8 and cut again).
 """

@@ -4,7 +4,8 @@
 
 In `out`: `train.json` (recipe, seed, data), per stage `<stage>.state.safetensors` (to go on with), `<stage>.csv`
 (losses) and `<stage>.safetensors` (the averaged weights), for fusion also `validation.csv` and pictures. The same
-recipe, data, seed, torch and number of threads give the same weights on a CPU, stopped and resumed or not; on CUDA nearly.
+recipe, data, seed, torch and number of threads give the same weights on a CPU, stopped and resumed or not;
+on CUDA nearly.
 """
 
 from __future__ import annotations
@@ -190,8 +191,8 @@ def train_from_recipe(
 
     stage: `teacher`, `distil`, `fusion`, or `all` that has steps. teacher: a diffusers AutoencoderKL folder or a
     teacher checkpoint, instead of training one. `stop_after` ends each stage early; the same call without it goes on.
-    `source` and `validation_source` replace the dataset's splits `train` and `val` (for stacks in memory). UserError for a
-    dataset without samples, a folder of another training, a stage whose predecessor is missing.
+    `source` and `validation_source` replace the dataset's splits `train` and `val` (for stacks in memory). UserError
+    for a dataset without samples, a folder of another training, a stage whose predecessor is missing.
     """
     if stage not in (*STAGES, "all"):
         raise UserError(f"--stage {stage}: not known; use {', '.join((*STAGES, 'all'))}")

@@ -1,0 +1,257 @@
+"""VAEEDOF beside the classical fusers and the selection oracle, on datasets with truth and on stacks without.
+
+    evaluate_folder("dataset/", "report/")          shards: PSNR and SSIM by region, against the target
+    evaluate_folder("Lytro/", "report/")            files: the 17 fusion metrics; PSNR and SSIM where there is truth
+
+Regions: `all`; `boundary`, where some frame's blur reaches from a matte edge; `gap`, sharp in no frame; `trusted`,
+where every bit of light was photographed. Means over stacks; a region that a stack lacks is left out of its mean.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mattingmfif.dataset.reader import find_shards
+from mattingmfif.errors import UserError
+from mattingmfif.pixels.colour import decode_srgb, encode_srgb
+from mattingmfif.vaeedof.align import ALIGNMENTS, align_stack
+from mattingmfif.vaeedof.baselines import BASELINES, selection_oracle
+from mattingmfif.vaeedof.device import choose_device
+from mattingmfif.vaeedof.folders import StackFiles, find_stacks
+from mattingmfif.vaeedof.frames import read_stack
+from mattingmfif.vaeedof.fuse import fuse_frames, load_fuser
+from mattingmfif.vaeedof.metrics import FUSION_METRICS, MIN_SIDE_PX, fusion_metrics, psnr, ssim, to_grey
+from mattingmfif.vaeedof.model import VAEEDOF
+from mattingmfif.vaeedof.stacks import Stack, degraded, open_stacks
+
+Codes = npt.NDArray[Any]
+Report = Callable[[str], None]
+REGIONS = ("all", "boundary", "gap", "trusted")
+NETWORK, ORACLE = "vaeedof", "oracle"
+TRUSTED = 254.5 / 255
+CROP_PX = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure: a stack, a fuser, a region, a metric."""
+
+    stack: str
+    fuser: str
+    region: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All rows, and their means as a table for a person."""
+
+    rows: list[Row]
+    table: str
+
+
+def regions(stack: Stack) -> dict[str, npt.NDArray[np.bool_]]:
+    """The regions of a stack with truth; those that are empty are left out."""
+    found = {
+        "all": np.ones(stack.gap.shape, bool),
+        "boundary": stack.boundary,
+        "gap": stack.gap,
+        "trusted": stack.trust >= TRUSTED,
+    }
+    return {name: where for name, where in found.items() if where.any()}
+
+
+def fuse_codes(frames: Sequence[Codes] | Codes, model: VAEEDOF, device: torch.device, precision: str = "auto") -> Codes:
+    """The network's fusion of sRGB codes `[N,H,W,3]`, as codes of their type."""
+    bits = 8 * frames[0].dtype.itemsize
+    fusion = fuse_frames([decode_srgb(frame) for frame in frames], model, device=device, precision=precision)
+    return encode_srgb(fusion.image_linear, bits)
+
+
+def _fusers(model: VAEEDOF, device: torch.device, precision: str) -> dict[str, Callable[[Codes], Codes]]:
+    return {NETWORK: lambda frames: fuse_codes(frames, model, device, precision), **BASELINES}
+
+
+def _truth_rows(
+    name: str, fused: dict[str, Codes], target: Codes, where: dict[str, npt.NDArray[np.bool_]]
+) -> Iterator[Row]:
+    for fuser, image in fused.items():
+        for region, mask in where.items():
+            for metric, value in (("PSNR", psnr(image, target, mask)), ("SSIM", ssim(image, target, mask))):
+                yield Row(stack=name, fuser=fuser, region=region, metric=metric, value=value)
+
+
+def _worst_place(mask: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """Corner of the CROP_PX window with most of the mask in it."""
+    density = cv2.boxFilter(mask.astype(np.float32), -1, (CROP_PX, CROP_PX), borderType=cv2.BORDER_CONSTANT)
+    y, x = np.unravel_index(int(density.argmax()), density.shape)
+    height, width = mask.shape
+    return max(0, min(int(y) - CROP_PX // 2, height - CROP_PX)), max(0, min(int(x) - CROP_PX // 2, width - CROP_PX))
+
+
+def side_by_side(pictures: dict[str, Codes], y: int, x: int) -> npt.NDArray[np.uint8]:
+    """Crops of named pictures next to each other, twice enlarged, with their names, uint8 RGB."""
+    tiles = []
+    for name, picture in pictures.items():
+        crop = picture[y : y + CROP_PX, x : x + CROP_PX]
+        codes = crop if crop.dtype == np.uint8 else (crop // 257).astype(np.uint8)
+        tile = cv2.resize(np.ascontiguousarray(codes), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+        for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+            cv2.putText(tile, name, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thickness, cv2.LINE_AA)
+        tiles.append(tile)
+    strip: npt.NDArray[np.uint8] = np.concatenate(tiles, axis=1).astype(np.uint8)
+    return strip
+
+
+def _write_strip(out: Path, name: str, pictures: dict[str, Codes], y: int, x: int) -> None:
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    cv2.imwrite(str(out / f"{safe}.png"), side_by_side(pictures, y, x)[..., ::-1])
+
+
+def _frames_named(frames: Sequence[Codes] | Codes) -> dict[str, Codes]:
+    return {f"frame {i + 1}": frame for i, frame in enumerate(frames[:3])}
+
+
+def evaluate_shards(
+    dataset: str | Path,
+    out: Path,
+    model: VAEEDOF,
+    device: torch.device,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    degrade: str = "physical",
+    precision: str = "auto",
+    report: Report = print,
+) -> list[Row]:
+    """PSNR and SSIM by region over a split of a dataset, all fusers and the oracle."""
+    source = open_stacks(dataset, split)
+    rows: list[Row] = []
+    count = len(source) if limit is None else min(limit, len(source))
+    for index in range(count):
+        began = time.monotonic()
+        stack = degraded(source.stack(index, with_blur=degrade != "physical"), degrade)
+        fused = {name: fuse(stack.frames) for name, fuse in _fusers(model, device, precision).items()}
+        fused[ORACLE] = selection_oracle(stack.frames, stack.target)
+        where = regions(stack)
+        rows += _truth_rows(source.name(index), fused, stack.target, where)
+        shown = {k: fused[k] for k in (NETWORK, "laplacian-pyramid", "gff")}
+        place = _worst_place(stack.gap if stack.gap.any() and index % 2 else stack.boundary)
+        _write_strip(out, source.name(index), {**_frames_named(stack.frames), **shown, "truth": stack.target}, *place)
+        report(f"{source.name(index)}: {index + 1} of {count}, {time.monotonic() - began:.1f} s")
+    return rows
+
+
+def evaluate_files(
+    stacks: Sequence[StackFiles],
+    out: Path,
+    model: VAEEDOF,
+    device: torch.device,
+    *,
+    align: str = "none",
+    precision: str = "auto",
+    report: Report = print,
+) -> list[Row]:
+    """The 17 fusion metrics of every fuser on stacks of files, and PSNR and SSIM where there is truth."""
+    rows: list[Row] = []
+    for files in stacks:
+        read = read_stack(files.frames, report)
+        linear = read.frames if align == "none" else align_stack(read.frames, align)[0]
+        frames = np.stack([encode_srgb(frame, 8) for frame in linear])
+        fused = {name: fuse(frames) for name, fuse in _fusers(model, device, precision).items()}
+        greys = [to_grey(frame) for frame in frames]
+        if min(greys[0].shape) >= MIN_SIDE_PX:
+            for fuser, image in fused.items():
+                for metric, value in fusion_metrics(greys, to_grey(image)).items():
+                    rows.append(Row(stack=files.name, fuser=fuser, region="all", metric=metric, value=value))
+        pictures = {**_frames_named(frames), **{k: fused[k] for k in (NETWORK, "laplacian-pyramid", "gff")}}
+        if files.truth is not None:
+            truth = encode_srgb(read_stack([files.truth], report).frames[0], 8)
+            if truth.shape != frames[0].shape:
+                raise UserError(f"{files.truth.name}: the true image has another size than the frames")
+            fused[ORACLE] = selection_oracle(frames, truth)
+            rows += _truth_rows(files.name, fused, truth, {"all": np.ones(truth.shape[:2], bool)})
+            pictures["truth"] = truth
+        contrast = np.abs(frames[0].astype(np.float32) - frames[-1]).mean(-1)
+        _write_strip(out, files.name, pictures, *_worst_place(contrast > np.quantile(contrast, 0.95)))
+        report(f"{files.name}: {len(frames)} frames of {frames.shape[2]} x {frames.shape[1]} px")
+    return rows
+
+
+def means(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
+    """(metric, region) to fuser to the mean over stacks; infinite PSNR (nothing wrong) counts as 100 dB."""
+    collected: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if not np.isnan(row.value):
+            collected[row.metric, row.region][row.fuser].append(
+                min(row.value, 100.0) if row.metric == "PSNR" else row.value
+            )
+    return {key: {fuser: float(np.mean(v)) for fuser, v in values.items()} for key, values in collected.items()}
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Means as a Markdown table: a line a fuser, a column a metric and region."""
+    found = means(rows)
+    order = {name: k for k, name in enumerate(("PSNR", "SSIM", *FUSION_METRICS))}
+    columns = sorted(found, key=lambda key: (order[key[0]], REGIONS.index(key[1])))
+    fusers = list(dict.fromkeys(row.fuser for row in rows))
+    titles = [metric if metric in FUSION_METRICS else f"{metric} {region}" for metric, region in columns]
+    lines = ["| fuser | " + " | ".join(titles) + " |", "|---" * (len(columns) + 1) + "|"]
+    for fuser in fusers:
+        cells = []
+        for key in columns:
+            value = found[key].get(fuser)
+            cells.append("-" if value is None else f"{value:.2f}" if key[0] == "PSNR" else f"{value:.4f}")
+        lines.append(f"| {fuser} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def evaluate_folder(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    checkpoint: str | Path | None = None,
+    split: str = "test",
+    align: str = "none",
+    degrade: str = "physical",
+    device: str = "auto",
+    precision: str = "auto",
+    limit: int | None = None,
+    report: Report = print,
+) -> Evaluation:
+    """Judge the network at `checkpoint` (None: the package's) on a dataset of shards or a folder of stacks.
+
+    Writes `figures.csv` (a row a figure), `table.md` (means) and a picture a stack into `out`. UserError if `folder`
+    holds neither shards nor stacks, or the checkpoint is none of VAEEDOF.
+    """
+    if align not in ALIGNMENTS:
+        raise UserError(f"--align {align}: not known; use {', '.join(ALIGNMENTS)}")
+    folder, out, chosen = Path(folder), Path(out), choose_device(device)
+    model = load_fuser(checkpoint)
+    out.mkdir(parents=True, exist_ok=True)
+    if find_shards(folder):
+        rows = evaluate_shards(
+            folder, out, model, chosen, split=split, limit=limit, degrade=degrade, precision=precision, report=report
+        )
+    else:
+        found = find_stacks(folder)[:limit]
+        rows = evaluate_files(found, out, model, chosen, align=align, precision=precision, report=report)
+    with (out / "figures.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["stack", "fuser", "region", "metric", "value"])
+        writer.writerows([row.stack, row.fuser, row.region, row.metric, f"{row.value:.6g}"] for row in rows)
+    table = markdown_table(rows)
+    (out / "table.md").write_text(table + "\n", encoding="utf-8")
+    return Evaluation(rows=rows, table=table)

@@ -1,0 +1,93 @@
+"""Frames from files: found, read, checked against each other, brought to one exposure.
+
+A stack is float32 `[H,W,3]` linear light per frame, in the files' own primaries, which all frames must share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mattingmfif.errors import UserError
+from mattingmfif.photo.images import EditablePhoto, read_image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+MOST_FRAMES = 40
+SAME_EXPOSURE = 0.03  # gains nearer to 1 than this are left alone
+MOST_GAIN = 4.0  # two stops; beyond, the frames are no focus stack
+
+Float32 = npt.NDArray[Any]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FileStack:
+    """Frames of one size, in linear light, and the file whose metadata the result takes over."""
+
+    paths: list[Path]
+    frames: list[Float32]
+    like: EditablePhoto
+    bits: int
+
+
+def find_frames(inputs: Sequence[str | Path]) -> list[Path]:
+    """The frame files: those given, or the images in the one folder given, sorted by name; UserError if too many."""
+    paths = [Path(item) for item in inputs]
+    if len(paths) == 1 and paths[0].is_dir():
+        folder = paths[0]
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not paths:
+            raise UserError(f"{folder}: no image in this folder; frames end in {', '.join(SUFFIXES)}")
+    for path in paths:
+        if path.is_dir():
+            raise UserError(f"{path}: give one folder, or files; not both")
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+    if not paths:
+        raise UserError("no frames given; give two or more files, or a folder")
+    if len(paths) > MOST_FRAMES:
+        raise UserError(f"{len(paths)} frames; at most {MOST_FRAMES} can be fused at once: leave frames out")
+    return paths
+
+
+def exposure_gains(frames: Sequence[Float32]) -> list[float]:
+    """Gain of each frame against the stack's median brightness: blur moves light but keeps it, so means compare.
+
+    Measured on thumbnails where no frame is nearly black or clipped; 1 where nothing can be measured.
+    """
+    thumbs = np.stack([cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA).mean(-1) for frame in frames])
+    usable = ((thumbs > 0.005) & (thumbs < 0.9)).all(0)
+    if usable.sum() < 32:
+        return [1.0] * len(frames)
+    levels = np.log(thumbs[:, usable])
+    gains = np.exp(np.median(levels - np.median(levels, axis=0), axis=1))
+    return [float(gain) for gain in gains]
+
+
+def read_stack(paths: Sequence[Path], report: Report = print) -> FileStack:
+    """The frames read, checked, brought to one exposure; what was done is reported, what cannot be is a UserError."""
+    photos = [read_image(path) for path in paths]
+    first = photos[0]
+    height, width = first.linear.shape[:2]
+    for path, photo in zip(paths, photos, strict=True):
+        if photo.linear.shape[:2] != (height, width):
+            h, w = photo.linear.shape[:2]
+            other = f"{paths[0].name} is {width} x {height}"
+            raise UserError(f"{path.name}: {w} x {h} px, but {other}; frames of a stack have one size")
+        if photo.icc_profile != first.icc_profile:
+            raise UserError(f"{path.name}: another colour profile than {paths[0].name}; convert the frames first")
+    frames = [photo.linear for photo in photos]
+    gains = exposure_gains(frames)
+    for i, (path, gain) in enumerate(zip(paths, gains, strict=True)):
+        if not 1 / MOST_GAIN < gain < MOST_GAIN:
+            raise UserError(f"{path.name}: {np.log2(gain):+.1f} stops against the others; too much for one stack")
+        if abs(gain - 1) > SAME_EXPOSURE:
+            report(f"{path.name}: {np.log2(gain):+.2f} stops against the others, evened out")
+            frames[i] = frames[i] / np.float32(gain)
+    return FileStack(paths=list(paths), frames=frames, like=first, bits=max(photo.bits for photo in photos))

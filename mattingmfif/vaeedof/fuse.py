@@ -1,0 +1,186 @@
+"""Frames become one image: the network tile by tile, or a classical fuser, alignment before and groups around it.
+
+    fuse_files(["a.jpg", "b.jpg", "c.jpg"], "fused.png")
+
+More than seven frames are fused in groups of neighbours, then the groups' results: the network sees seven at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mattingmfif.errors import EXIT_IO, UserError
+from mattingmfif.photo.images import write_image
+from mattingmfif.pixels.colour import linear_to_srgb, srgb_to_linear
+from mattingmfif.vaeedof.align import ALIGNMENTS, align_stack
+from mattingmfif.vaeedof.checkpoint import load_model
+from mattingmfif.vaeedof.device import choose_device
+from mattingmfif.vaeedof.frames import FileStack, find_frames, read_stack
+from mattingmfif.vaeedof.model import VAEEDOF
+from mattingmfif.vaeedof.settings import MAX_FRAMES
+from mattingmfif.vaeedof.tiles import TILE_PX, fuse_pictures
+
+Float32 = npt.NDArray[Any]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fusion:
+    """A fused image, linear float32 `[H,W,3]`, and each frame's share in its detail, `[N,H,W]` 0..1, if asked for."""
+
+    image_linear: Float32
+    shares: Float32 | None
+
+
+def groups(count: int) -> list[range]:
+    """Neighbouring frames in groups of at most seven, of about equal size."""
+    parts = -(-count // MAX_FRAMES)
+    edges = [round(k * count / parts) for k in range(parts + 1)]
+    return [range(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def fuse_frames(
+    frames: Sequence[Float32],
+    model: VAEEDOF,
+    *,
+    device: torch.device | None = None,
+    tile_px: int = TILE_PX,
+    precision: str = "auto",
+    with_shares: bool = False,
+    report: Report | None = None,
+) -> Fusion:
+    """The fusion of 1 to 40 registered frames, linear float32 `[H,W,3]` of one size; one frame passes through."""
+    if len(frames) == 1:
+        ones = np.ones((1, *frames[0].shape[:2]), np.float32) if with_shares else None
+        return Fusion(image_linear=frames[0], shares=ones)
+    if len(frames) > MAX_FRAMES:
+        return _fuse_groups(frames, model, device, tile_px, precision, with_shares, report)
+    height, width = frames[0].shape[:2]
+    pictures = torch.empty(len(frames), 3, height, width)
+    for i, frame in enumerate(frames):
+        encoded = linear_to_srgb(np.clip(frame, 0, 1)) * np.float32(2) - np.float32(1)
+        pictures[i] = torch.from_numpy(np.ascontiguousarray(encoded.transpose(2, 0, 1)))
+    fused = fuse_pictures(
+        model, pictures, device=device, tile_px=tile_px, precision=precision, with_shares=with_shares, report=report
+    )
+    picture = fused.picture.numpy().transpose(1, 2, 0)
+    image = srgb_to_linear(np.clip((picture + 1) / 2, 0, 1))
+    return Fusion(image_linear=image, shares=None if fused.shares is None else fused.shares.numpy())
+
+
+def _fuse_groups(
+    frames: Sequence[Float32],
+    model: VAEEDOF,
+    device: torch.device | None,
+    tile_px: int,
+    precision: str,
+    with_shares: bool,
+    report: Report | None,
+) -> Fusion:
+    def fuse(some: Sequence[Float32]) -> Fusion:
+        return fuse_frames(
+            some, model, device=device, tile_px=tile_px, precision=precision, with_shares=with_shares, report=report
+        )
+
+    members = groups(len(frames))
+    if report:
+        report(f"{len(frames)} frames in {len(members)} groups of up to {MAX_FRAMES}")
+    parts = [fuse([frames[i] for i in group]) for group in members]
+    top = fuse([part.image_linear for part in parts])
+    if not with_shares or top.shares is None:
+        return top
+    shares = [part.shares * share for part, share in zip(parts, top.shares, strict=True) if part.shares is not None]
+    return Fusion(image_linear=top.image_linear, shares=np.concatenate(shares))
+
+
+def depth_order(shares: Float32) -> npt.NDArray[np.uint8]:
+    """The frame that each pixel's detail comes from, `[H,W]`, as round(255 i / (N - 1)): 0 the first, 255 the last."""
+    smooth = np.stack([cv2.GaussianBlur(share, (0, 0), 2.0) for share in shares])
+    last = max(len(shares) - 1, 1)
+    order: npt.NDArray[np.uint8] = np.floor(smooth.argmax(0) * 255 / last + 0.5).astype(np.uint8)
+    return order
+
+
+def load_fuser(checkpoint: str | Path | None) -> VAEEDOF:
+    """The network to fuse with; UserError for an auto-encoder that never learnt to fuse."""
+    model, about = load_model(checkpoint)
+    if about.get("stage") != "fusion":
+        raise UserError(f"{checkpoint}: weights of stage {about.get('stage')!r}; `fuse` needs those of stage 'fusion'")
+    return model
+
+
+def fuse_files(
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    checkpoint: str | Path | None = None,
+    align: str = "none",
+    device: str = "auto",
+    precision: str = "auto",
+    tile_px: int = TILE_PX,
+    strip_metadata: bool = False,
+    weights_folder: str | Path | None = None,
+    depth_file: str | Path | None = None,
+    report: Report = print,
+) -> Path:
+    """Fuse image files (or the images of one folder) into `output`; the path written.
+
+    1 to 40 frames of one size, 8 or 16 bit; metadata and profile are the first frame's. `checkpoint` None is the
+    network that comes with the package. `align`: none, translation, homography. `weights_folder`: 8-bit PNG of each
+    frame's share; `depth_file`: PNG of the frame that each pixel comes from. UserError, one line, if it cannot be done.
+    """
+    if align not in ALIGNMENTS:
+        raise UserError(f"--align {align}: not known; use {', '.join(ALIGNMENTS)}")
+    if not 64 <= tile_px <= 16384:
+        raise UserError(f"--tile {tile_px}: allowed: 64 to 16384 px")
+    chosen, paths = choose_device(device), find_frames(inputs)
+    model = load_fuser(checkpoint)
+    stack = read_stack(paths, report)
+    frames = _aligned(stack, align, report)
+    if len(frames) == 1:
+        report(f"{paths[0].name}: one frame only; it is passed through")
+    began = time.monotonic()
+    fusion = fuse_frames(
+        frames, model, device=chosen, tile_px=tile_px, precision=precision,
+        with_shares=weights_folder is not None or depth_file is not None, report=report,
+    )  # fmt: skip
+    height, width = fusion.image_linear.shape[:2]
+    report(f"{len(frames)} frames of {width} x {height} px fused on {chosen} in {time.monotonic() - began:.1f} s")
+    write_image(output, fusion.image_linear, stack.like, bits=stack.bits, strip_metadata=strip_metadata)
+    if fusion.shares is not None:
+        if weights_folder is not None:
+            Path(weights_folder).mkdir(parents=True, exist_ok=True)
+            for number, (path, share) in enumerate(zip(paths, fusion.shares, strict=True), start=1):
+                _write_map(Path(weights_folder) / f"{number:02d}_{path.stem}.png", np.floor(share * 255 + 0.5))
+        if depth_file is not None:
+            _write_map(Path(depth_file), depth_order(fusion.shares))
+    return Path(output)
+
+
+def _aligned(stack: FileStack, align: str, report: Report) -> list[Float32]:
+    if align == "none" or len(stack.frames) == 1:
+        return stack.frames
+    frames, registrations = align_stack(stack.frames, align)
+    for path, found in zip(stack.paths, registrations, strict=True):
+        report(f"{path.name}: moved by {found.shift_px:.2f} px, magnified {100 * (found.scale - 1):+.2f} %")
+    return frames
+
+
+def _write_map(path: Path, values: Float32) -> None:
+    done, content = cv2.imencode(".png", np.clip(values, 0, 255).astype(np.uint8))
+    if not done:
+        raise UserError(f"{path}: cannot be encoded", EXIT_IO)
+    try:
+        path.write_bytes(content.tobytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}", EXIT_IO) from None
