@@ -124,8 +124,9 @@ def _pool(
     done: set[int] = set()
     try:
         with parallel_config(backend="loky", inner_max_num_threads=1):
+            # one job would run in this very process, which a dying task must not take with it
             results = Parallel(
-                n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs, max_nbytes=None
+                n_jobs=max(jobs, 2), return_as="generator_unordered", batch_size=1, pre_dispatch=jobs, max_nbytes=None
             )(feed())
             for outcome in results:
                 done.add(outcome.index)
@@ -226,7 +227,7 @@ def render_missing(
     Raises UserError with exit code 3 for a disk error and with exit code 1 under --on-error stop.
     """
     data, journal = prepare_folders(out)
-    remove_stale_temporaries(data)
+    remove_stale_temporaries(data, lambda pid: False)  # the folder is locked: whoever wrote them is gone
     waiting = [
         ShardTask(plan=plan.part(shard), shard=shard.name, inputs=inputs, out=out, on_error=on_error)
         for shard in plan.shards
@@ -235,7 +236,7 @@ def render_missing(
     on_start(len(plan.shards) - len(waiting))
     while waiting:
         again = []
-        for outcome in run_tasks(render_shard, waiting, min(jobs, len(waiting))):
+        for outcome in run_tasks(render_shard, waiting, jobs):
             task = waiting[outcome.index]
             if outcome.died:
                 killer = _last_journalled(journal, task)

@@ -15,7 +15,7 @@ from pathlib import Path
 from mattingmfif.dataset.build import ShardTask, prepare_folders, render_shard, run_alone
 from mattingmfif.dataset.intake import Inputs
 from mattingmfif.dataset.plan import Plan, PlannedShard
-from mattingmfif.dataset.run import Request, Tell, make_plan
+from mattingmfif.dataset.run import Request, Tell, make_plan, resolved
 from mattingmfif.dataset.shards import shard_name
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, UserError
 
@@ -75,6 +75,7 @@ def _render_measured(task: ShardTask) -> tuple[object, int]:
 
 def plan_report(request: Request, tell: Tell) -> Iterator[str]:
     """Lines that say what `build` would make and take. Raises UserError when it cannot fit or would make nothing."""
+    request = resolved(request)
     plan, scan_cpu_s = make_plan(request, tell)
     refused = Counter(item.reason for item in plan.rejects)
     kinds = Counter(item.kind for item in plan.samples)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mattingmfif.dataset.card import write_card
 from mattingmfif.dataset.manifest import write_manifest
 from mattingmfif.dataset.plan import Plan
 from mattingmfif.dataset.reader import open_shards
@@ -29,13 +29,16 @@ class Totals:
     total_bytes: int
 
 
-def write_index(plan: Plan, out: Path, on_preview: Callable[[int, int], None] | None = None) -> Totals:
+def write_index(plan: Plan, out: Path) -> Totals:
     """Write everything that is derived from finished shards, and count them."""
     write_sources(plan, out)
+    if not plan.shards:
+        return Totals(samples=0, frames=0, total_bytes=0)
     shards = open_shards(out)
     rows = write_manifest(out, shards)
     if rows:
         write_previews(out)
+        write_card(out)
     return Totals(
         samples=len(rows),
         frames=sum(int(row["frames"]) for row in rows),

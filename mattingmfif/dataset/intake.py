@@ -16,12 +16,14 @@ import numpy as np
 from mattingmfif.dataset.plan import Reject
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.errors import Refused
-from mattingmfif.matting.segment import Subjects, find_subjects
+from mattingmfif.matting.segment import Subjects, UserInput, find_subjects
+from mattingmfif.matting.sidecars import matte_files, read_user_input
+from mattingmfif.photo.depth import find_depth, read_depth
 from mattingmfif.photo.duplicates import perceptual_hash
-from mattingmfif.photo.gates import check_sharpness, check_size
+from mattingmfif.photo.gates import check_sharpness, check_size, clean_grain
 from mattingmfif.photo.images import file_sha256, open_photo
 from mattingmfif.photo.sources import LICENCE_FILE, Licence
-from mattingmfif.pixels.colour import Float32, linear_to_srgb
+from mattingmfif.pixels.colour import Float32, linear_to_srgb, srgb_to_linear
 from mattingmfif.scene.in_place import DepthMap
 
 
@@ -35,8 +37,18 @@ class Inputs:
 
     def sidecars(self, photo_path: str) -> Iterator[tuple[str, Path]]:
         """(name in the plan, file) of everything that says something about a photograph, sorted by name."""
-        found: list[tuple[str, Path]] = []
+        found = [(f"matte:{file.name}", file) for file in matte_files(self.src, photo_path, self.mattes)]
+        depth = self.depth_file(photo_path)
+        if depth is not None:
+            found.append((f"depth:{depth.name}", depth))
         return iter(sorted(found))
+
+    def depth_file(self, photo_path: str) -> Path | None:
+        """The photograph's depth map in the folder that was given, else beside it as `name.depth.*`."""
+        if self.depth is not None:
+            return find_depth(self.depth, photo_path)
+        beside = find_depth(self.src, photo_path)
+        return beside if beside is not None and ".depth." in beside.name else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +58,7 @@ class Prepared:
     path: str
     sha256: str
     linear: Float32
+    source_shape: tuple[int, int]  # before it was reduced
     scores: dict[str, float]
     depth: DepthMap | None
     inputs: Inputs
@@ -57,12 +70,18 @@ class Prepared:
 
     def subjects(self, recipe: Recipe) -> Subjects:
         """The subjects in it. Raises Refused where there is none, or the user's input cannot be used."""
-        return find_subjects(self.srgb, recipe.matting, None)
+        return find_subjects(self.srgb, recipe.matting, self.user)
+
+    @cached_property
+    def user(self) -> UserInput:
+        """What the user's files say about it. Raises Refused for a file that cannot be used."""
+        height, width = self.linear.shape[:2]
+        return read_user_input(self.inputs.src, self.path, self.source_shape, (height, width), self.inputs.mattes)
 
     @property
     def user_input_given(self) -> bool:
         """Whether a person said where the subjects are."""
-        return False
+        return self.user.says_something
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +120,22 @@ def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: st
     check_size(*photo.linear.shape[:2], recipe.gate)
     linear = photo.reduced(recipe.output.long_side_px)
     sharpness = check_sharpness(linear_to_srgb(linear), recipe.gate)
-    depth: DepthMap | None = None
+    clean_srgb, sigma_codes = clean_grain(linear_to_srgb(linear), recipe.gate)
+    if sigma_codes >= recipe.gate.denoise_from_codes:
+        linear = srgb_to_linear(clean_srgb)
+    source_shape = (photo.linear.shape[0], photo.linear.shape[1])
+    depth = None
+    file = inputs.depth_file(path)
+    if file is not None:
+        settings = recipe.depth
+        distance_m, trusted = read_depth(file, settings.kind, settings.near_m, settings.far_m, linear.shape[:2], source_shape)
+        depth = DepthMap(distance_m=distance_m, trusted=trusted.astype(np.float32))
     return Prepared(
         path=path,
         sha256=photo.sha256,
         linear=np.ascontiguousarray(linear, np.float32),
-        scores={"soft_share": round(float(sharpness.score), 4)},
+        source_shape=source_shape,
+        scores={"soft_share": round(float(sharpness.score), 4), "grain_codes": round(float(sigma_codes), 3)},
         depth=depth,
         inputs=inputs,
     )

@@ -66,7 +66,10 @@ def take_apart(plan: Plan, source_index: int, inputs: Inputs) -> Ingredients:
     try:
         subjects = prepared.subjects(plan.recipe)
         order = order_by_depth(subjects.masks, prepared.depth) if prepared.depth is not None else None
-        cutouts = estimate_layers(prepared.linear, subjects, plan.recipe.matting, order)
+        cutouts = estimate_layers(
+            prepared.linear, subjects, plan.recipe.matting, order,
+            photo_srgb=prepared.srgb, plate_linear=prepared.user.plate_linear,
+        )
     except Refused as refused:
         if prepared.user_input_given:
             raise  # a person asked for this matte: it is not dropped in silence

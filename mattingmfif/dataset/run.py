@@ -13,7 +13,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mattingmfif import __version__
@@ -35,6 +35,7 @@ from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.dataset.scan import settle
 from mattingmfif.dataset.whole_files import write_whole
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, UserError
+from mattingmfif.matting.segment import choose_segmenter
 from mattingmfif.photo.sources import find_photos, read_licences
 
 RUN_LOG = "run.jsonl"
@@ -91,8 +92,15 @@ class Summary:
 Tell = Callable[[Progress], None]
 
 
+def resolved(request: Request) -> Request:
+    """The request with `auto` decided: which segmenter finds subjects is settled once, for the whole build."""
+    any_given = request.mattes is not None
+    segmenter, _ = choose_segmenter(request.recipe.matting, any_given=any_given)
+    return replace(request, recipe=request.recipe.replaced({"matting.segmenter": segmenter}))
+
+
 def make_plan(request: Request, tell: Tell) -> tuple[Plan, float]:
-    """The plan of a request, scanned afresh, and the CPU-seconds that took. Writes nothing."""
+    """The plan of a resolved request, scanned afresh, and the CPU-seconds that took. Writes nothing."""
     paths, inputs = _paths_and_inputs(request)
     files = input_files(paths, inputs)
     licences = read_licences(request.src)
@@ -101,7 +109,7 @@ def make_plan(request: Request, tell: Tell) -> tuple[Plan, float]:
         for path in paths
     ]
     results, cpu_s = [None] * len(tasks), 0.0
-    for done, outcome in enumerate(run_tasks(scan_photo, tasks, min(request.jobs, len(tasks))), start=1):
+    for done, outcome in enumerate(run_tasks(scan_photo, tasks, request.jobs), start=1):
         cpu_s += outcome.cpu_s
         results[outcome.index] = outcome.result
         tell(Progress(stage="scan", done=done, total=len(tasks), unit="photos"))
@@ -145,7 +153,7 @@ def prepare_out(out: Path) -> None:
         raise UserError(f"--out {out}: is a file, not a folder") from None
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror or error}", exit_code=EXIT_IO) from None
-    foreign = [name for name in foreign if name not in (".work",) and not (name.startswith(".") and name.endswith(".part"))]
+    foreign = [name for name in foreign if not (name.startswith(".plan.json.") and name.endswith(".part"))]
     if foreign:
         raise UserError(f"--out {out}: holds {sorted(foreign)[0]!r} but no {PLAN_FILE}; give a new or empty folder")
 
@@ -156,6 +164,7 @@ def build(request: Request, tell: Tell) -> Summary:
     Raises UserError: exit code 2 for a folder that belongs to another plan, 3 for a disk error, 1 when no sample was made.
     """
     began = time.monotonic()
+    request = resolved(request)
     prepare_out(request.out)
     try:
         with locked(request.out):
@@ -173,6 +182,8 @@ def _build_locked(request: Request, tell: Tell, began: float) -> Summary:
         write_plan(plan, request.out)
     else:
         refuse_other_plan(plan, request, input_files(paths, inputs))
+    for left_over in request.out.glob(".*.part"):
+        left_over.unlink(missing_ok=True)
     write_whole(request.out / LOCK_RECIPE, plan.recipe.to_toml().encode())
     todo = {"samples": 0, "frames": 0}
     shards_left = [0]
