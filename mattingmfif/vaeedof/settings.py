@@ -194,10 +194,11 @@ class TrainRecipe:
     data: DataSettings = field(default_factory=DataSettings)
 
     def __post_init__(self) -> None:
-        """Refuse unknown precisions, and a teacher that does not fit the student's strides."""
+        """Refuse unknown precisions, and a teacher to be trained that does not fit the student."""
         if self.precision not in PRECISIONS:
             raise UserError(f"precision: {self.precision!r} is not allowed; allowed: {', '.join(PRECISIONS)}")
-        self.teacher_model()
+        if self.stages.teacher.steps:
+            self.teacher_model()
 
     def teacher_model(self) -> ModelSettings:
         """The teacher's auto-encoder: the student's strides and latent, its own widths and blocks."""

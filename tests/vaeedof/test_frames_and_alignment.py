@@ -71,7 +71,7 @@ def test_a_shift_is_found_to_a_tenth_of_a_pixel_and_nothing_else_changes(photo: 
 
 def test_frames_that_show_different_things_are_refused_by_number(photo: np.ndarray) -> None:
     other = decode_srgb(np.ascontiguousarray(data.coffee()[:400, :512]))
-    with pytest.raises(UserError, match="frame 1: .*--align none"):
+    with pytest.raises(UserError, match=r"frame 1: .*--align none"):
         align_stack([other, photo], "homography")
     with pytest.raises(UserError, match="too small"):
         align_stack([photo[:32, :32]] * 2, "translation")

@@ -1,0 +1,124 @@
+"""Evaluation: regions and figures are what they say, on shards, on folders with truth and without."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+torch = pytest.importorskip("torch", reason="VAEEDOF needs torch (extra `train`)")
+pytest.importorskip("safetensors", reason="VAEEDOF needs safetensors (extra `train`)")
+
+from mattingmfif.dataset.reader import open_shards  # noqa: E402
+from mattingmfif.errors import UserError  # noqa: E402
+from mattingmfif.vaeedof.baselines import laplacian_pyramid, selection_oracle  # noqa: E402
+from mattingmfif.vaeedof.checkpoint import save_model  # noqa: E402
+from mattingmfif.vaeedof.evaluate import Row, evaluate_folder, markdown_table, means, regions  # noqa: E402
+from mattingmfif.vaeedof.metrics import FUSION_METRICS, psnr  # noqa: E402
+from mattingmfif.vaeedof.model import VAEEDOF  # noqa: E402
+from mattingmfif.vaeedof.settings import ModelSettings, Stages, StageSettings, TrainRecipe  # noqa: E402
+from mattingmfif.vaeedof.stacks import open_stacks  # noqa: E402
+from mattingmfif.vaeedof.train import data_identity, train_from_recipe  # noqa: E402
+
+TINY = ModelSettings(
+    stem_px=4, widths=(8, 8), blocks=(1, 1), latent_channels=4, fusion_width=8, score_width=8, fusion_heads=2
+)
+SILENT = {"device": "cpu", "report": lambda _: None}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_model(path, VAEEDOF(TINY), TINY, "vaeedof", {"stage": "fusion"}, half=False)
+    return path
+
+
+def test_shards_are_judged_by_region_beside_all_fusers(small_dataset: Path, tmp_path: Path, weights: Path) -> None:
+    found = evaluate_folder(small_dataset, tmp_path, checkpoint=weights, **SILENT)
+    fusers = {row.fuser for row in found.rows}
+    assert fusers == {"vaeedof", "laplacian-pyramid", "gff", "max-laplacian", "average", "oracle"}
+    sample = open_shards(small_dataset, "test")[1]
+    wanted = {
+        "all": np.ones(sample.boundary.shape, bool),
+        "boundary": sample.boundary,
+        "gap": sample.sharpest_frame == 255,
+        "trusted": np.ones(sample.boundary.shape, bool),
+    }
+    images = {
+        "laplacian-pyramid": laplacian_pyramid(sample.frames),
+        "oracle": selection_oracle(sample.frames, sample.target),
+    }
+    for fuser, image in images.items():
+        for region, where in wanted.items():
+            value = next(
+                row.value
+                for row in found.rows
+                if (row.stack, row.fuser, row.region, row.metric) == (sample.sample_id, fuser, region, "PSNR")
+            )
+            assert value == pytest.approx(psnr(image, sample.target, where))
+    with (tmp_path / "figures.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == len(found.rows)
+    assert "| vaeedof |" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / f"{sample.sample_id}.png").is_file()
+
+
+def test_a_region_that_a_stack_lacks_is_left_out(small_dataset: Path) -> None:
+    stacks = open_stacks(small_dataset, "test")
+    assert "gap" not in regions(stacks.stack(0))
+    assert "gap" in regions(stacks.stack(1))
+
+
+def test_files_without_truth_get_the_fusion_metrics(tmp_path: Path, weights: Path) -> None:
+    photo = np.ascontiguousarray(data.astronaut()[:96, 150:270])
+    for scene in ("one", "two"):
+        for k, sigma in enumerate((1.0, 2.0)):
+            path = tmp_path / "stacks" / scene / f"{scene}_{'AB'[k]}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), cv2.GaussianBlur(photo, (0, 0), sigma)[..., ::-1])
+    found = evaluate_folder(tmp_path / "stacks", tmp_path / "out", checkpoint=weights, **SILENT)
+    assert {row.metric for row in found.rows} == set(FUSION_METRICS)
+    assert {row.stack for row in found.rows} == {"one", "two"}
+    cv2.imwrite(str(tmp_path / "stacks" / "one" / "gt.png"), photo[..., ::-1])
+    found = evaluate_folder(tmp_path / "stacks", tmp_path / "out", checkpoint=weights, align="translation", **SILENT)
+    assert {row.stack for row in found.rows if row.metric == "PSNR"} == {"one"}
+    assert "oracle" in {row.fuser for row in found.rows}
+
+
+def test_means_leave_out_what_is_missing_and_bound_perfection() -> None:
+    rows = [
+        Row(stack="a", fuser="x", region="gap", metric="PSNR", value=float("inf")),
+        Row(stack="b", fuser="x", region="gap", metric="PSNR", value=float("nan")),
+        Row(stack="c", fuser="x", region="gap", metric="PSNR", value=40.0),
+    ]
+    assert means(rows) == {("PSNR", "gap"): {"x": 70.0}}
+    assert markdown_table(rows).splitlines()[-1] == "| x | 70.00 |"
+
+
+def test_training_and_judging_join_on_shards(small_dataset: Path, tmp_path: Path) -> None:
+    none, few = StageSettings(steps=0), StageSettings(steps=2, batch=1, crop_px=64)
+    recipe = TrainRecipe(name="tiny", model=TINY, stages=Stages(teacher=none, distil=none, fusion=few))
+    for degrade in ("physical", "hard-mask"):
+        kind = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, degrade=degrade))
+        path = train_from_recipe(kind, small_dataset, tmp_path / degrade, stage="fusion", **SILENT)
+        evaluate_folder(small_dataset, tmp_path / "out", checkpoint=path, limit=1, degrade=degrade, **SILENT)
+    story = json.loads((tmp_path / "physical" / "train.json").read_text())
+    assert story["samples"] == 3
+    assert story["data"] == data_identity(open_stacks(small_dataset, "train"))
+    assert story["data"] != data_identity(open_stacks(small_dataset, "test"))
+
+
+def test_what_cannot_be_judged_is_one_line(tmp_path: Path, weights: Path, small_dataset: Path) -> None:
+    for folder, words in ((tmp_path / "absent", "no such folder"), (tmp_path, "no stack found")):
+        with pytest.raises(UserError, match=words):
+            evaluate_folder(folder, tmp_path / "out", checkpoint=weights, **SILENT)
+    with pytest.raises(UserError, match="split 'val'"):
+        evaluate_folder(small_dataset, tmp_path / "out", checkpoint=weights, split="val", **SILENT)
+    with pytest.raises(UserError, match="--align"):
+        evaluate_folder(small_dataset, tmp_path / "out", checkpoint=weights, align="x", **SILENT)

@@ -1,0 +1,125 @@
+"""Teachers: a diffusers AutoencoderKL folder gives what diffusers gives, and every damaged folder one clear line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="VAEEDOF needs torch (extra `train`)")
+pytest.importorskip("safetensors", reason="VAEEDOF needs safetensors (extra `train`)")
+
+from safetensors.torch import save_file  # noqa: E402
+
+from mattingmfif.errors import UserError  # noqa: E402
+from mattingmfif.vaeedof.teacher import AutoencoderKL, load_autoencoder_kl, load_teacher  # noqa: E402
+
+CONFIG: dict[str, Any] = {
+    "_class_name": "AutoencoderKL",
+    "_diffusers_version": "0.30.0",
+    "act_fn": "silu",
+    "block_out_channels": [8, 8, 16, 16],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "in_channels": 3,
+    "latent_channels": 4,
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "out_channels": 3,
+    "sample_size": 32,
+    "scaling_factor": 0.18215,
+    "shift_factor": 0.1,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+}
+
+# Golden: diffusers 0.42.1 AutoencoderKL with the weights of `_weights`, float32 on a CPU, at latent (1, 2), pixel (7, 9)
+GOLDEN_LATENT = [-0.055112, 0.115955, -0.110229, 0.096623]
+GOLDEN_DECODED = [1.585731, 3.275469, -1.660821]
+
+
+def _weights() -> dict[str, torch.Tensor]:
+    """Weights by formula, the same everywhere: element j of parameter k is 0.3 sin(0.37 j + k), norms near 1."""
+    names = sorted(AutoencoderKL(CONFIG).state_dict().items())
+    found = {}
+    for k, (name, like) in enumerate(names):
+        wave = 0.3 * torch.sin(0.37 * torch.arange(like.numel(), dtype=torch.float64) + k).reshape(like.shape).float()
+        found[name] = 1 + wave if "norm" in name and name.endswith("weight") else wave
+    return found
+
+
+def _picture() -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(40.0), indexing="ij")
+    return torch.stack([torch.sin(0.3 * x + c) * torch.cos(0.2 * y - c) for c in range(3)])[None]
+
+
+def _folder(path: Path, weights: dict[str, torch.Tensor] | None = None, **changes: Any) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(json.dumps({**CONFIG, **changes}))
+    save_file(_weights() if weights is None else weights, str(path / "diffusion_pytorch_model.safetensors"))
+    return path
+
+
+def test_a_folder_gives_what_diffusers_gives(tmp_path: Path) -> None:
+    teacher = load_autoencoder_kl(_folder(tmp_path / "kl"))
+    with torch.no_grad():
+        latent, features = teacher.teach(_picture())
+        decoded = teacher.decode(latent)
+    assert latent.shape == (1, 4, 4, 5)
+    assert features.shape == (1, 16, 4, 5)
+    assert latent[0, :, 1, 2].tolist() == pytest.approx(GOLDEN_LATENT, abs=1e-4)
+    assert decoded[0, :, 7, 9].tolist() == pytest.approx(GOLDEN_DECODED, abs=1e-4)
+
+
+def test_old_names_of_attention_and_1x1_weights_are_understood(tmp_path: Path) -> None:
+    new = load_autoencoder_kl(_folder(tmp_path / "new"))
+    words = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    renamed = {}
+    for name, tensor in _weights().items():
+        for today, before in words.items():
+            if today in name:
+                name, tensor = name.replace(today, before), tensor[..., None, None] if tensor.ndim == 2 else tensor
+        renamed[name] = tensor
+    old = load_autoencoder_kl(_folder(tmp_path / "old", renamed))
+    with torch.no_grad():
+        assert torch.equal(new.teach(_picture())[0], old.teach(_picture())[0])
+
+
+def test_half_precision_weights_are_read(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "half", {k: v.half() for k, v in _weights().items()})
+    latent = load_teacher(folder).teach(_picture())[0]
+    assert latent.dtype == torch.float32
+    assert not latent.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"_class_name": "AutoencoderTiny"}, "only AutoencoderKL"),
+        ({"block_out_channels": [8, 8, 16]}, "stride 4"),
+        ({"act_fn": "relu"}, "not known"),
+        ({"down_block_types": ["AttnDownBlock2D"] * 4}, "not known"),
+        ({"latent_channels": 8}, "another architecture"),
+        ({"layers_per_block": 2}, "another architecture"),
+        ({"norm_num_groups": 3}, "does not describe"),
+    ],
+)
+def test_a_foreign_folder_is_one_clear_line(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        load_autoencoder_kl(_folder(tmp_path, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_truncated_files_are_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config.json cannot be read"):
+        load_teacher(tmp_path)
+    folder = _folder(tmp_path / "cut")
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    for length in (0, 7, 200, len(whole) - 1):
+        weights.write_bytes(whole[:length])
+        with pytest.raises(UserError, match="not a whole safetensors file"):
+            load_autoencoder_kl(folder)
+    weights.unlink()
+    with pytest.raises(UserError, match="no weights"):
+        load_autoencoder_kl(folder)
