@@ -1,6 +1,6 @@
 """Ten lines: a disc in front of a photograph, through a real lens, focused on the one and on the other.
 
-    python examples/01_lens.py OUT
+python examples/01_lens.py OUT
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Open a dataset and look at one sample: shapes, blur in px, and how much of it is sharp in some frame.
 
-    python examples/05_read_shards.py SHARDS OUT
+python examples/05_read_shards.py SHARDS OUT
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ The rooms, in the order in which data flows (each imports only those above it):
     optics     scene + lens + focus -> a frame                       (no knowledge of files or matting)
     scene      cut-outs + recipe    -> layers at distances
     dataset    photos + recipe      -> shards, and back
+    vaeedof    shards               -> a trained fuser; frames -> one image     (torch; deleting it breaks only its commands)
     cli        words                -> one call each
 """
 
@@ -19,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mattingmfif.dataset.loader import FocalStackDataset
     from mattingmfif.dataset.reader import open_shards
-    from mattingmfif.optics import Aperture, Layer, Scene, ThinLens, refocus, render, render_stack
+    from mattingmfif.optics import Aperture, Layer, Scene, ThinLens, render, render_stack
 
 _HOME = {
     "ThinLens": "optics",
@@ -30,20 +30,16 @@ _HOME = {
     "Scene": "optics",
     "render": "optics",
     "render_stack": "optics",
-    "refocus": "optics",
     "open_shards": "dataset.reader",
-    "FocalStackDataset": "dataset.loader",
 }
 
 __all__ = [
     "Aperture",
-    "FocalStackDataset",
     "Layer",
     "Scene",
     "ThinLens",
     "__version__",
     "open_shards",
-    "refocus",
     "render",
     "render_stack",
 ]

@@ -66,16 +66,25 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class CommandLine:
     """Runs `mattingmfif` as a person would, in a process of its own."""
 
-    def __call__(self, *words: object, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *words: object, env: dict[str, str] | None = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "mattingmfif.cli", *map(str, words)],
-            capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})}, check=False,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
+            check=False,
         )
 
     def start(self, *words: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "mattingmfif.cli", *map(str, words)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
             start_new_session=True,
         )
 

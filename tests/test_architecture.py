@@ -92,9 +92,9 @@ def test_a_heavy_library_comes_in_by_its_door(library: str) -> None:
         where = path.relative_to(PACKAGE).as_posix()
         for line, name in imports(path):
             if name.split(".")[0] == library and not is_type_checking_only(path, line):
-                assert any(where == door or (door.endswith("/") and where.startswith(door)) for door in DOORS[library]), (
-                    f"{where}:{line}: {library} may be imported in {DOORS[library]} only"
-                )
+                assert any(
+                    where == door or (door.endswith("/") and where.startswith(door)) for door in DOORS[library]
+                ), f"{where}:{line}: {library} may be imported in {DOORS[library]} only"
 
 
 def test_the_walk_over_imports_sees_functions_and_try_blocks(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_every_reason_code_in_the_code_is_documented() -> None:
     found = set()
     for path in files():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Refused":
-                if isinstance(node.args[0], ast.Constant):
-                    found.add(node.args[0].value)
+            named = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Refused"
+            if named and isinstance(node.args[0], ast.Constant):
+                found.add(node.args[0].value)
     assert found <= set(REASONS), sorted(found - set(REASONS))
     assert len(found) > 10

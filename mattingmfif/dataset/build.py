@@ -23,7 +23,13 @@ from mattingmfif.dataset.intake import Inputs
 from mattingmfif.dataset.make import make_sample
 from mattingmfif.dataset.plan import Plan, PlannedSample, Reject
 from mattingmfif.dataset.sample import SampleRecord
-from mattingmfif.dataset.shards import REFUSED_KEY, refused_in_shard, remove_stale_temporaries, shard_is_complete, write_shard
+from mattingmfif.dataset.shards import (
+    REFUSED_KEY,
+    refused_in_shard,
+    remove_stale_temporaries,
+    shard_is_complete,
+    write_shard,
+)
 from mattingmfif.dataset.threads import one_thread
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, Refused, UserError
 
@@ -218,8 +224,14 @@ def prepare_folders(out: Path) -> tuple[Path, Path]:
 
 
 def render_missing(
-    plan: Plan, inputs: Inputs, out: Path, *, jobs: int, on_error: str,
-    on_start: Callable[[int], None], on_progress: Callable[[ShardRecord, float], None],
+    plan: Plan,
+    inputs: Inputs,
+    out: Path,
+    *,
+    jobs: int,
+    on_error: str,
+    on_start: Callable[[int], None],
+    on_progress: Callable[[ShardRecord, float], None],
 ) -> None:
     """Render every shard of the plan that is not whole in `OUT/data`, and tell `on_progress` of each (`on_start` of those
     that were there already).
@@ -246,7 +258,9 @@ def render_missing(
                 continue
             record: ShardRecord = outcome.result
             if record.error:
-                raise UserError(f"{out / DATA_FOLDER / record.name}: {record.error}; run the same command to go on", EXIT_IO)
+                raise UserError(
+                    f"{out / DATA_FOLDER / record.name}: {record.error}; run the same command to go on", EXIT_IO
+                )
             if record.refused and on_error == "stop":
                 first = record.refused[0]
                 raise UserError(f"{first.path}: {first.reason}: {first.detail} (--on-error stop)", EXIT_FAULTS)

@@ -38,8 +38,9 @@ def measure(plan: Plan, inputs: Inputs) -> Measured:
     """Make up to two samples of the plan, those with the most pixels, in a temporary folder, and measure them."""
     by_size = sorted(
         range(len(plan.samples)),
-        key=lambda index: -plan.sources[plan.samples[index].sources[0]].height
-        * plan.sources[plan.samples[index].sources[0]].width,
+        key=lambda index: (
+            -plan.sources[plan.samples[index].sources[0]].height * plan.sources[plan.samples[index].sources[0]].width
+        ),
     )
     picked = (by_size[0], by_size[len(by_size) // 2]) if len(by_size) > 1 else (by_size[0],)
     totals = {"samples": 0, "frames": 0, "bytes": 0, "cpu_s": 0.0, "peak": 0}
@@ -83,7 +84,8 @@ def plan_report(request: Request, tell: Tell) -> Iterator[str]:
     yield f"plan_id   {plan.plan_id}"
     yield f"recipe    {plan.recipe.name} {plan.recipe.recipe_hash[:16]}"
     yield f"photos    {len(plan.sources)} kept, {_counted(refused) or 'none'} refused"
-    yield f"subjects  in {sum(1 for item in plan.sources if item.subjects)} of {len(plan.sources)} photos ({plan.recipe.matting.segmenter})"
+    with_subject = sum(1 for item in plan.sources if item.subjects)
+    yield f"subjects  in {with_subject} of {len(plan.sources)} photos ({plan.recipe.matting.segmenter})"
     yield f"samples   {len(plan.samples)}: {_counted(splits)}; {_counted(kinds)}"
     yield f"shards    {len(plan.shards)} of up to {plan.recipe.output.samples_per_shard} samples"
     if not plan.samples:
@@ -91,7 +93,9 @@ def plan_report(request: Request, tell: Tell) -> Iterator[str]:
     begin = time.monotonic()
     measured = measure(plan, Inputs(src=request.src, mattes=request.mattes, depth=request.depth))
     if not measured.samples:
-        raise UserError("none of the samples that were tried could be made; `build` would say why", exit_code=EXIT_FAULTS)
+        raise UserError(
+            "none of the samples that were tried could be made; `build` would say why", exit_code=EXIT_FAULTS
+        )
     total = len(plan.samples)
     needed = int(measured.total_bytes * total * SPREAD)
     free = shutil.disk_usage(_existing(request.out)).free
@@ -103,10 +107,14 @@ def plan_report(request: Request, tell: Tell) -> Iterator[str]:
     yield f"CPU       about {(measured.cpu_s * total + scan_cpu_s) / 3600:.3f} h, {measured.cpu_s:.1f} s a sample"
     yield f"memory    {measured.peak_bytes / 1e9:.2f} GB a worker; {jobs} workers, {memory / 1e9:.1f} GB available"
     if needed + DISK_RESERVE_BYTES > free:
-        raise UserError(f"--out {request.out}: needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free", EXIT_IO)
+        raise UserError(
+            f"--out {request.out}: needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free", EXIT_IO
+        )
     if measured.peak_bytes * jobs > memory:
         fits = max(1, memory // max(measured.peak_bytes, 1))
-        raise UserError(f"--jobs {jobs}: needs {measured.peak_bytes * jobs / 1e9:.1f} GB of memory; --jobs {fits} fits", EXIT_IO)
+        raise UserError(
+            f"--jobs {jobs}: needs {measured.peak_bytes * jobs / 1e9:.1f} GB of memory; --jobs {fits} fits", EXIT_IO
+        )
 
 
 def _counted(counter: Counter[str]) -> str:
@@ -129,4 +137,3 @@ def _available_memory() -> int:
     except OSError:
         pass
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-

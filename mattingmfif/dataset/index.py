@@ -1,4 +1,4 @@
-"""What lies beside the shards once they are there: manifest, sources, card, Croissant; all made from shards and plan."""
+"""What lies beside the shards once they are there: manifest, sources, previews, card; made from shards and plan."""
 
 from __future__ import annotations
 
@@ -57,9 +57,19 @@ def write_sources(plan: Plan, out: Path) -> None:
     text, whole = pa.string(), pa.int32()
     schema = pa.schema(
         [
-            ("path", text), ("sha256", text), ("licence", text), ("author", text), ("url", text), ("height", whole),
-            ("width", whole), ("group", text), ("split", text), ("subjects", whole), ("why_no_subject", text),
-            ("has_depth", pa.bool_()), ("sidecars", pa.list_(pa.struct([("name", text), ("sha256", text)]))),
+            ("path", text),
+            ("sha256", text),
+            ("licence", text),
+            ("author", text),
+            ("url", text),
+            ("height", whole),
+            ("width", whole),
+            ("group", text),
+            ("split", text),
+            ("subjects", whole),
+            ("why_no_subject", text),
+            ("has_depth", pa.bool_()),
+            ("sidecars", pa.list_(pa.struct([("name", text), ("sha256", text)]))),
             ("scores", text),
         ]
     )

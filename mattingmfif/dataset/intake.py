@@ -113,11 +113,11 @@ class Scanned:
 
 
 def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: str | None = None) -> Prepared:
-    """The photograph at `inputs.src / path`, ready for matting. Raises Refused with the reason where it cannot be used."""
+    """The photograph at `inputs.src / path`, ready for matting. Raises Refused where it cannot be used."""
     photo = open_photo(inputs.src, path)
     if expected_sha256 is not None and photo.sha256 != expected_sha256:
         raise Refused("source-changed", "the file is not the one that was planned", stage="render")
-    check_size(*photo.linear.shape[:2], recipe.gate)
+    check_size(photo.linear.shape[0], photo.linear.shape[1], recipe.gate)
     linear = photo.reduced(recipe.output.long_side_px)
     sharpness = check_sharpness(linear_to_srgb(linear), recipe.gate)
     clean_srgb, sigma_codes = clean_grain(linear_to_srgb(linear), recipe.gate)
@@ -128,7 +128,9 @@ def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: st
     file = inputs.depth_file(path)
     if file is not None:
         settings = recipe.depth
-        distance_m, trusted = read_depth(file, settings.kind, settings.near_m, settings.far_m, linear.shape[:2], source_shape)
+        distance_m, trusted = read_depth(
+            file, settings.kind, settings.near_m, settings.far_m, linear.shape[:2], source_shape
+        )
         depth = DepthMap(distance_m=distance_m, trusted=trusted.astype(np.float32))
     return Prepared(
         path=path,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mattingmfif import __version__
+from mattingmfif.dataset.intake import Inputs, Prepared, prepare_photo
 from mattingmfif.dataset.plan import Plan, PlannedSample
 from mattingmfif.dataset.sample import (
     NO_FRAME,
@@ -26,7 +26,6 @@ from mattingmfif.dataset.sample import (
     decode_depth,
     encode_depth,
 )
-from mattingmfif.dataset.intake import Inputs, Prepared, prepare_photo
 from mattingmfif.errors import Refused
 from mattingmfif.matting.layers import Cutouts, estimate_layers
 from mattingmfif.optics import ThinLens, composite, composite_trust, expose_stack
@@ -67,8 +66,12 @@ def take_apart(plan: Plan, source_index: int, inputs: Inputs) -> Ingredients:
         subjects = prepared.subjects(plan.recipe)
         order = order_by_depth(subjects.masks, prepared.depth) if prepared.depth is not None else None
         cutouts = estimate_layers(
-            prepared.linear, subjects, plan.recipe.matting, order,
-            photo_srgb=prepared.srgb, plate_linear=prepared.user.plate_linear,
+            prepared.linear,
+            subjects,
+            plan.recipe.matting,
+            order,
+            photo_srgb=prepared.srgb,
+            plate_linear=prepared.user.plate_linear,
         )
     except Refused as refused:
         if prepared.user_input_given:
@@ -110,7 +113,11 @@ def photograph(plan: Plan, sample: PlannedSample, shot: Shot) -> SampleRecord:
     frames, frame_trust = [], []
     boundary: npt.NDArray[np.bool_] | None = None
     for exposure in expose_stack(
-        shot.scene, shot.lens, shot.focus_distance_m, quality=plan.recipe.lens.quality, image_width_px=shot.image_width_px
+        shot.scene,
+        shot.lens,
+        shot.focus_distance_m,
+        quality=plan.recipe.lens.quality,
+        image_width_px=shot.image_width_px,
     ):
         frames.append(encode_srgb(inside(exposure.colour_linear), bits))
         frame_trust.append(trust_codes(inside(exposure.trust)))
@@ -140,7 +147,9 @@ def photograph(plan: Plan, sample: PlannedSample, shot: Shot) -> SampleRecord:
         licence=joint_licence(sources),
         camera=camera,
         layers=[
-            LayerRecord(kind=fact.kind, source=fact.source, near_m=fact.nearest_m, far_m=fact.farthest_m, scores=fact.scores)
+            LayerRecord(
+                kind=fact.kind, source=fact.source, near_m=fact.nearest_m, far_m=fact.farthest_m, scores=fact.scores
+            )
             for fact in shot.layers
         ],
         focus_plan=shot.focus_plan,
@@ -170,12 +179,12 @@ def sharpest_frame(depth_m: Float32, shot: Shot) -> npt.NDArray[np.uint8]:
     )
     best = np.argmin(radii, axis=0)
     least = np.take_along_axis(radii, best[None], axis=0)[0]
-    return np.where(least > SHARP_RADIUS_PX, NO_FRAME, best).astype(np.uint8)
+    return np.asarray(np.where(least > SHARP_RADIUS_PX, NO_FRAME, best), np.uint8)
 
 
 def trust_codes(trust: Float32) -> npt.NDArray[np.uint8]:
     """8-bit trust; rounded down, so that 255 says that nothing invented is in the pixel (to one part in a thousand)."""
-    return np.floor(np.clip(trust, 0.0, 1.0) * 255 + 0.25).astype(np.uint8)
+    return np.asarray(np.floor(np.clip(trust, 0.0, 1.0) * 255 + 0.25), np.uint8)
 
 
 def lens_options(lens: ThinLens) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The plan: which photographs make which samples in which shards, decided before anything is rendered.
 
-A plan is written once, to `OUT/plan.json`, and every worker, resume and check follows it. Its `plan_id` is the sha256 of
-what decides the pixels and their grouping; jobs, engine, previews and the package's version are not in it. The split of a
-photograph comes from the content of the first of its near-duplicates, and a sample's random streams from the content of
+A plan is written once, to `OUT/plan.json`, and every worker, resume and check follows it. Its `plan_id` is the sha256
+of what decides the pixels and their grouping; jobs, engine, previews and the package's version are not in it. The split
+of a photograph comes from the content of the first of its near-duplicates, and a sample's random streams from the content of
 its sources, so photographs that are added change neither.
 """
 
@@ -160,13 +160,15 @@ def plan_samples(recipe: Recipe, seed: int, sources: tuple[Source, ...]) -> tupl
             key = f"{source.sha256}/{variant}"
             rng = stage_rng(seed, key, "kind")
             kind = recipe.scene.kind.word(rng)
-            members = (index,)
+            members: tuple[int, ...] = (index,)
             if kind == "composite":
-                partners = [other for other in with_subject.get(source.split, []) if sources[other].group != source.group]
+                partners = [
+                    other for other in with_subject.get(source.split, []) if sources[other].group != source.group
+                ]
                 count = min(int(recipe.scene.composite_subjects.number(rng)), recipe.scene.subjects_max, len(partners))
                 if count:
                     chosen = stage_rng(seed, key, "partners").permutation(len(partners))[:count]
-                    members = (index, *(partners[int(item)] for item in chosen))
+                    members = (index, *(partners[int(number)] for number in chosen))
                     key = "+".join([key, *(sources[item].sha256 for item in members[1:])])
                 else:
                     kind = "in-place"  # nobody in this split has a subject to lend
@@ -188,8 +190,8 @@ def plan_shards(recipe: Recipe, samples: tuple[PlannedSample, ...]) -> tuple[Pla
     shards = []
     per_shard = recipe.output.samples_per_shard
     for split in SPLITS:
-        members = [index for index, sample in enumerate(samples) if sample.split == split]
-        chunks = [members[start : start + per_shard] for start in range(0, len(members), per_shard)]
+        in_split = [index for index, sample in enumerate(samples) if sample.split == split]
+        chunks = [in_split[start : start + per_shard] for start in range(0, len(in_split), per_shard)]
         shards += [
             PlannedShard(name=shard_name(split, number, len(chunks)), split=split, samples=tuple(chunk))
             for number, chunk in enumerate(chunks)
@@ -212,7 +214,9 @@ def read_plan(out: Path) -> Plan | None:
             raise ValueError("too large")
         plain = json.loads(path.read_text(encoding="utf-8"))
         if plain["format_version"] != FORMAT_VERSION:
-            raise UserError(f"{PLAN_FILE}: format version {plain['format_version']!r}; this package reads {FORMAT_VERSION}")
+            raise UserError(
+                f"{PLAN_FILE}: format version {plain['format_version']!r}; this package reads {FORMAT_VERSION}"
+            )
         plan = Plan(
             plan_id=plain["plan_id"],
             recipe=recipe_from_plain(plain["recipe"], PLAN_FILE),
@@ -241,7 +245,9 @@ def _listed(kind: Any, item: Mapping[str, Any], key: str) -> Any:
     return kind(**{**item, key: tuple(item[key])})
 
 
-def differences(found: Plan, recipe: Recipe, seed: int, codec: str, store: str, inputs: tuple[tuple[str, str], ...]) -> list[str]:
+def differences(
+    found: Plan, recipe: Recipe, seed: int, codec: str, store: str, inputs: tuple[tuple[str, str], ...]
+) -> list[str]:
     """What keeps a request from continuing a plan: recipe keys with both values, options, files; one line each."""
     lines = []
     before, after = _flat(found.recipe.to_plain()), _flat(recipe.to_plain())

@@ -77,7 +77,9 @@ class SplitSettings:
                 raise UserError(f"splits.{name}: {getattr(self, name):g} is not allowed; allowed: 0 to 1")
         total = self.train + self.val + self.test
         if abs(total - 1) > 1e-9:
-            raise UserError(f"splits.train: {self.train:g} with val {self.val:g} and test {self.test:g} makes {total:g}, not 1")
+            raise UserError(
+                f"splits.train: {self.train:g} with val {self.val:g} and test {self.test:g} makes {total:g}, not 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +144,9 @@ class Recipe:
         """The recipe as a TOML file that `parse_recipe` reads back to an equal recipe."""
         plain = self.to_plain()
         lines = [f"schema = {SCHEMA}"]
-        lines += [f"{key} = {_toml(value)}" for key, value in plain.items() if not isinstance(value, dict) and key != "schema"]
+        lines += [
+            f"{key} = {_toml(value)}" for key, value in plain.items() if not isinstance(value, dict) and key != "schema"
+        ]
         for table, values in plain.items():
             if isinstance(values, dict):
                 lines += ["", f"[{table}]"] + [f"{key} = {_toml(value)}" for key, value in values.items()]
@@ -212,7 +216,9 @@ def _typed(value: Any, annotation: Any, key: str, default: Any) -> Any:
         bool: isinstance(value, bool),
     }[annotation]
     if not good:
-        raise UserError(f"{key}: {value!r} must be {wanted}" + (f", such as {default!r}" if default is not None else ""))
+        raise UserError(
+            f"{key}: {value!r} must be {wanted}" + (f", such as {default!r}" if default is not None else "")
+        )
     return float(value) if annotation is float else value
 
 

@@ -1,9 +1,9 @@
 """From a folder of photographs to a finished dataset folder: scan, plan, render, index; and what was done, told.
 
-    scan    every photograph is opened, gated and looked at for subjects, in parallel
-    plan    samples are numbered, split and cut into shards; written once to OUT/plan.json
-    render  shards that are not there yet (`build.py`)
-    index   manifest, sources, rejects, lock file of the recipe, previews and the dataset card, from the shards
+scan    every photograph is opened, gated and looked at for subjects, in parallel
+plan    samples are numbered, split and cut into shards; written once to OUT/plan.json
+render  shards that are not there yet (`build.py`)
+index   manifest, sources, rejects, lock file of the recipe, previews and the dataset card, from the shards
 """
 
 from __future__ import annotations
@@ -105,7 +105,13 @@ def make_plan(request: Request, tell: Tell) -> tuple[Plan, float]:
     files = input_files(paths, inputs)
     licences = read_licences(request.src)
     tasks = [
-        ScanTask(path=path, recipe=request.recipe, inputs=inputs, licence=licences.get(path), default_licence=request.default_licence)
+        ScanTask(
+            path=path,
+            recipe=request.recipe,
+            inputs=inputs,
+            licence=licences.get(path),
+            default_licence=request.default_licence,
+        )
         for path in paths
     ]
     results, cpu_s = [None] * len(tasks), 0.0
@@ -161,7 +167,7 @@ def prepare_out(out: Path) -> None:
 def build(request: Request, tell: Tell) -> Summary:
     """Build the dataset of a request, or go on with it; the same request twice changes nothing.
 
-    Raises UserError: exit code 2 for a folder that belongs to another plan, 3 for a disk error, 1 when no sample was made.
+    Raises UserError: exit code 2 for a folder of another plan, 3 for a disk error, 1 when no sample was made.
     """
     began = time.monotonic()
     request = resolved(request)
@@ -170,7 +176,9 @@ def build(request: Request, tell: Tell) -> Summary:
         with locked(request.out):
             return _build_locked(request, tell, began)
     except OSError as error:
-        raise UserError(f"--out {request.out}: {error.strerror or error}; run the same command to go on", EXIT_IO) from error
+        raise UserError(
+            f"--out {request.out}: {error.strerror or error}; run the same command to go on", EXIT_IO
+        ) from error
 
 
 def _build_locked(request: Request, tell: Tell, began: float) -> Summary:
@@ -196,8 +204,12 @@ def _build_locked(request: Request, tell: Tell, began: float) -> Summary:
         shards_left[0] += 1
         tell(
             Progress(
-                stage="render", done=before + shards_left[0], total=len(plan.shards), unit="shards",
-                samples=todo["samples"], frames=todo["frames"],
+                stage="render",
+                done=before + shards_left[0],
+                total=len(plan.shards),
+                unit="shards",
+                samples=todo["samples"],
+                frames=todo["frames"],
             )
         )
 
@@ -208,7 +220,13 @@ def _build_locked(request: Request, tell: Tell, began: float) -> Summary:
         before = found
 
     render_missing(
-        plan, inputs, request.out, jobs=request.jobs, on_error=request.on_error, on_start=on_start, on_progress=on_progress
+        plan,
+        inputs,
+        request.out,
+        jobs=request.jobs,
+        on_error=request.on_error,
+        on_start=on_start,
+        on_progress=on_progress,
     )
     totals = write_index(plan, request.out)
     rejects = write_rejects(plan, request.out)
@@ -226,7 +244,9 @@ def _build_locked(request: Request, tell: Tell, began: float) -> Summary:
     log_run(request, summary)
     if not summary.samples:
         reasons = ", ".join(f"{reason} {count}" for reason, count in summary.refused.items())
-        raise UserError(f"no sample was made; refused: {reasons}; see {request.out / REJECTS_FILE}", exit_code=EXIT_FAULTS)
+        raise UserError(
+            f"no sample was made; refused: {reasons}; see {request.out / REJECTS_FILE}", exit_code=EXIT_FAULTS
+        )
     return summary
 
 
@@ -265,4 +285,3 @@ def log_run(request: Request, summary: Summary) -> None:
     }
     with (request.out / RUN_LOG).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
-

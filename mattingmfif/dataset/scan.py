@@ -14,9 +14,12 @@ SAME_PICTURE_BITS = 6
 
 
 def settle(
-    tasks: Sequence[ScanTask], results: Sequence[Scanned | Reject | None], recipe: Recipe, allow_licences: tuple[str, ...]
+    tasks: Sequence[ScanTask],
+    results: Sequence[Scanned | Reject | None],
+    recipe: Recipe,
+    allow_licences: tuple[str, ...],
 ) -> tuple[tuple[Source, ...], tuple[Reject, ...]]:
-    """The sources of a plan in path order, and the refused photographs, from the scan's results (None: its worker died)."""
+    """The sources of a plan in path order, and the refused photographs, from what was scanned (None: a worker died)."""
     rejects: list[Reject] = []
     kept: list[Scanned] = []
     for task, result in zip(tasks, results, strict=True):
@@ -67,7 +70,9 @@ def _without_doubles(kept: list[Scanned]) -> tuple[list[Scanned], list[Reject]]:
             detail = f"the same file as {by_digest[item.sha256].path}"
             rejects.append(_reject(item.path, item.sha256, "duplicate", detail))
             continue
-        same = next((o for o in unique if hash_distance(o.perceptual_hash, item.perceptual_hash) <= SAME_PICTURE_BITS), None)
+        same = next(
+            (o for o in unique if hash_distance(o.perceptual_hash, item.perceptual_hash) <= SAME_PICTURE_BITS), None
+        )
         if same is not None:
             rejects.append(_reject(item.path, item.sha256, "duplicate", f"the same picture as {same.path}"))
             continue

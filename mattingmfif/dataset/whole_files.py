@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 
-
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path`, replacing what was there; OSError leaves the old file and nothing beside it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")

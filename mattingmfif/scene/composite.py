@@ -1,8 +1,8 @@
-"""Composite scenes: cut-outs from several photographs over another. Nothing is invented: every layer is known everywhere.
+"""Composite scenes: cut-outs from several photographs over another. Nothing is invented: all layers are known.
 
 The background keeps a margin of the largest blur on each side, which is cropped away after rendering, so that nothing
-outside the photograph is ever seen. A cut-out is only ever reduced; one that its own frame cuts off stays flush with that
-side of the canvas, so that no straight cut shows.
+outside the photograph is ever seen. A cut-out is only ever reduced; one that its own frame cuts off stays flush with
+that side of the canvas, so that no straight cut shows.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def margin_px(long_side_px: int, largest_blur_radius_share: float) -> int:
 
 
 def composite_shot(
-    background_linear: Float32, pieces: list[Piece], settings: ShotSettings, streams: Callable[[str], np.random.Generator]
+    background_linear: Float32,
+    pieces: list[Piece],
+    settings: ShotSettings,
+    streams: Callable[[str], np.random.Generator],
 ) -> Shot:
     """The shot of `pieces` over the photograph `background_linear` `[H,W,3]` (source 0).
 
@@ -68,7 +71,9 @@ def composite_shot(
     height, width = canvas_height - 2 * margin, canvas_width - 2 * margin
     if min(height, width) < LEAST_SIDE_PX:
         raise Refused(
-            "composite-too-small", f"{canvas_width}x{canvas_height} leaves {width}x{height} inside the margin", stage="scene"
+            "composite-too-small",
+            f"{canvas_width}x{canvas_height} leaves {width}x{height} inside the margin",
+            stage="scene",
         )
     if not pieces:
         raise Refused("composite-no-cut-out", "no cut-out is left", stage="scene")
@@ -79,7 +84,13 @@ def composite_shot(
     farthest_m = settings.distances.farthest_m.number(streams("farthest"))
     kind = settings.scene.background.word(streams("background"))
     spread, lens = spread_distances(
-        len(pieces) + 1, nearest_m, farthest_m, lens, image_width_px, settings.distances.least_gap_px, limit_px,
+        len(pieces) + 1,
+        nearest_m,
+        farthest_m,
+        lens,
+        image_width_px,
+        settings.distances.least_gap_px,
+        limit_px,
         streams("distances"),
     )
     draws: dict[str, float | str] = {}
@@ -112,11 +123,19 @@ def composite_shot(
             )
         )
     layers.append(
-        Layer(quantised_colour(background_linear, settings.bits), np.ones((canvas_height, canvas_width), np.float32), back_distance)
+        Layer(
+            quantised_colour(background_linear, settings.bits),
+            np.ones((canvas_height, canvas_width), np.float32),
+            back_distance,
+        )
     )
     facts.append(
         LayerFacts(
-            kind=kind, source=0, nearest_m=float(np.min(back_distance)), farthest_m=float(np.max(back_distance)), scores={}
+            kind=kind,
+            source=0,
+            nearest_m=float(np.min(back_distance)),
+            farthest_m=float(np.max(back_distance)),
+            scores={},
         )
     )
     scene, ordered_facts = order_layers(layers, facts)
@@ -135,12 +154,19 @@ def composite_shot(
 
 
 def pasted(
-    piece: Piece, background_linear: Float32, target_height_px: float, margin: int, stand_row: float | None,
+    piece: Piece,
+    background_linear: Float32,
+    target_height_px: float,
+    margin: int,
+    stand_row: float | None,
     rng: np.random.Generator,
 ) -> tuple[Float32, Float32]:
-    """Colour `[H,W,3]` and matte `[H,W]` of a cut-out on the background's canvas, scaled, placed and matched in exposure."""
+    """Colour `[H,W,3]` and matte `[H,W]` of a cut-out on the background's canvas: scaled, placed, exposure matched."""
     canvas_height, canvas_width = background_linear.shape[:2]
-    rows, columns = np.flatnonzero((piece.alpha > BOX_ALPHA).any(axis=1)), np.flatnonzero((piece.alpha > BOX_ALPHA).any(axis=0))
+    rows, columns = (
+        np.flatnonzero((piece.alpha > BOX_ALPHA).any(axis=1)),
+        np.flatnonzero((piece.alpha > BOX_ALPHA).any(axis=0)),
+    )
     if not rows.size:
         raise Refused("composite-no-cut-out", "the matte is empty", stage="scene")
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
@@ -159,7 +185,7 @@ def pasted(
     colour = np.clip(colour, 0.0, 1.0).astype(np.float32)
 
     low, high = margin - new_width // 4, canvas_width - margin - new_width + new_width // 4
-    x = int(round(rng.uniform(min(low, high), max(low, high))))
+    x = round(float(rng.uniform(min(low, high), max(low, high))))
     sway = float(rng.uniform(0.0, 1.0))
     if cut_off["left"]:
         x = 0
@@ -168,10 +194,10 @@ def pasted(
     if cut_off["bottom"]:
         y = canvas_height - new_height
     elif stand_row is not None:
-        y = int(round(stand_row)) - contact_row(alpha)
+        y = round(stand_row) - contact_row(alpha)
     else:
         # bottoms of free-standing cut-outs lie in the lower third, where things stand
-        y = int(round(canvas_height - margin - new_height - sway * 0.33 * (canvas_height - 2 * margin)))
+        y = round(canvas_height - margin - new_height - sway * 0.33 * (canvas_height - 2 * margin))
         y = max(y, margin - new_height // 4)
     out_colour = np.empty((canvas_height, canvas_width, 3), np.float32)
     out_colour[:] = colour[alpha > 0.5].mean(axis=0) if (alpha > 0.5).any() else colour.reshape(-1, 3).mean(axis=0)
@@ -184,7 +210,7 @@ def pasted(
 
 
 def exposure_gain(colour_linear: Float32, alpha: Float32, background_linear: Float32) -> float:
-    """Factor that brings a cut-out's mean luminance part of the way to its background's, without clipping highlights."""
+    """Factor that brings a cut-out's mean luminance part of the way to its background's, clipping no highlights."""
     weight = float(alpha.sum())
     if weight <= 0:
         return 1.0
@@ -194,5 +220,4 @@ def exposure_gain(colour_linear: Float32, alpha: Float32, background_linear: Flo
     gain = (max(behind, 1e-3) / max(mean, 1e-3)) ** MATCH_SHARE
     gain = min(max(gain, 1 / MATCH_LIMIT), MATCH_LIMIT)
     bright = float(np.quantile(colour_linear[alpha > 0.5], 0.995)) if (alpha > 0.5).any() else 1.0
-    return min(gain, max(1.0, 1.0 / max(bright, 1e-3))) if gain > 1 else gain
-
+    return float(min(gain, max(1.0, 1.0 / max(bright, 1e-3))) if gain > 1 else gain)

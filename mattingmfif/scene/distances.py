@@ -89,7 +89,8 @@ def spread_distances(
     """`count` distances in metres, nearest first, the first and last at the given ones, and the lens that fits them.
 
     Those between are drawn evenly in dioptres with at least `least_gap_px` of blur between neighbours, or as much as
-    `limit_px` leaves room for. The lens is opened where the range is too short for the gaps, then stopped down to the limit.
+    `limit_px` leaves room for. Where the range is too short for the gaps the lens is opened; then it is stopped down
+    to the limit.
     """
     near, far = dioptres(nearest_m), dioptres(farthest_m)
     if count == 1:
@@ -108,9 +109,7 @@ def spread_distances(
     return [float(metres(value)) for value in values], lens
 
 
-def ground_distance_m(
-    height: int, width: int, horizon: float, nearest_m: float, farthest_m: float
-) -> Float32:
+def ground_distance_m(height: int, width: int, horizon: float, nearest_m: float, farthest_m: float) -> Float32:
     """Distance map `[H,W]` in metres of a ground plane that recedes: dioptres fall linearly with height in the frame.
 
     The bottom row is at `nearest_m`; at and above the `horizon` (0 the top of the frame, 1 its bottom) stands a wall at

@@ -32,7 +32,7 @@ class Drawn:
 
     @classmethod
     def parse(cls, value: object, key: str) -> Drawn:
-        """The drawn value that a recipe's TOML value describes; UserError names `key`, the value and what is allowed."""
+        """The drawn value that a recipe's TOML value describes; UserError names key, value and what is allowed."""
         if isinstance(value, Drawn):
             return value
         if isinstance(value, bool | int | float | str):
@@ -88,8 +88,14 @@ class Drawn:
 
 
 def check_numbers(
-    drawn: Drawn, key: str, *, above: float = -math.inf, below: float = math.inf, least: float = -math.inf,
-    most: float = math.inf, whole: bool = False,
+    drawn: Drawn,
+    key: str,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+    least: float = -math.inf,
+    most: float = math.inf,
+    whole: bool = False,
 ) -> None:
     """UserError unless every value that can be drawn is a number inside the bounds; names key, value and bounds."""
     limits = [

@@ -12,7 +12,11 @@ from mattingmfif.scene.settings import FocusSettings
 
 
 def focus_for(
-    scene: Scene, lens: ThinLens, image_width_px: float, settings: FocusSettings, streams: Callable[[str], np.random.Generator]
+    scene: Scene,
+    lens: ThinLens,
+    image_width_px: float,
+    settings: FocusSettings,
+    streams: Callable[[str], np.random.Generator],
 ) -> tuple[str, tuple[float, ...]]:
     """Name of the focus plan and the focus distances in metres of one stack, nearest first."""
     plan = settings.plan.word(streams("focus-plan"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.errors import Refused
-from mattingmfif.matting.layers import Cutouts
+from mattingmfif.matting.layers import Cutout, Cutouts
 from mattingmfif.optics import Layer, ThinLens
 from mattingmfif.pixels.fill import push_pull
 from mattingmfif.scene.distances import (
@@ -54,7 +55,7 @@ def subject_depth_m(alpha: Float32, depth: DepthMap) -> float:
     raise Refused("depth-unusable", "the depth map is unknown all over a subject", stage="scene")
 
 
-def order_by_depth(masks: list[Float32], depth: DepthMap) -> list[int]:
+def order_by_depth(masks: Sequence[npt.NDArray[Any]], depth: DepthMap) -> list[int]:
     """Indices of the subjects, nearest first, by the depth map."""
     distances = [subject_depth_m(np.asarray(mask, np.float32), depth) for mask in masks]
     return [int(index) for index in np.argsort(distances, kind="stable")]
@@ -104,8 +105,14 @@ def in_place_shot(
             )
         else:
             spread, lens = spread_distances(
-                len(subjects) + 1, nearest_m, farthest_m, lens, image_width_px, settings.distances.least_gap_px,
-                limit_px, streams("distances"),
+                len(subjects) + 1,
+                nearest_m,
+                farthest_m,
+                lens,
+                image_width_px,
+                settings.distances.least_gap_px,
+                limit_px,
+                streams("distances"),
             )
             distances, plate_distance = spread[:-1], spread[-1]
         plate_kind = background
@@ -119,7 +126,10 @@ def in_place_shot(
     layers.append(Layer(plate, np.ones((height, width), np.float32), plate_distance, known=plate_known))
     facts.append(
         LayerFacts(
-            kind=plate_kind, source=0, nearest_m=float(np.min(plate_distance)), farthest_m=float(np.max(plate_distance)),
+            kind=plate_kind,
+            source=0,
+            nearest_m=float(np.min(plate_distance)),
+            farthest_m=float(np.max(plate_distance)),
             scores={},
         )
     )
@@ -139,7 +149,11 @@ def in_place_shot(
 
 
 def _standing_on(
-    alphas: list[Float32], ground_m: Float32, farthest_m: float, lens: ThinLens, image_width_px: float,
+    alphas: list[Float32],
+    ground_m: Float32,
+    farthest_m: float,
+    lens: ThinLens,
+    image_width_px: float,
     settings: ShotSettings,
 ) -> list[float]:
     """Distance of each subject: that of the ground where it touches it, at least a gap in front of the wall behind.
@@ -147,16 +161,14 @@ def _standing_on(
     The order nearest first is kept: a subject is never farther than one that occludes less than it.
     """
     gap = settings.distances.least_gap_px / px_per_dioptre(lens, image_width_px)
-    values = [
-        max(dioptres(float(ground_m[contact_row(alpha), 0])), dioptres(farthest_m) + gap) for alpha in alphas
-    ]
+    values = [max(dioptres(float(ground_m[contact_row(alpha), 0])), dioptres(farthest_m) + gap) for alpha in alphas]
     for index in range(len(values) - 2, -1, -1):
         values[index] = max(values[index], values[index + 1])
     return [metres(value) for value in values]
 
 
 def _from_depth(
-    subjects: list[object], depth: DepthMap, lens: ThinLens, image_width_px: float, limit_px: float
+    subjects: list[Cutout], depth: DepthMap, lens: ThinLens, image_width_px: float, limit_px: float
 ) -> tuple[list[float], Float32 | float, ThinLens]:
     """Distances of the subjects and of the plate from a depth map, and the lens stopped down to fit them."""
     smallest = float(np.min(depth.distance_m))
@@ -166,7 +178,7 @@ def _from_depth(
             f"the nearest surface is at {smallest:.3g} m, the lens has {lens.focal_length_mm:g} mm",
             stage="scene",
         )
-    alphas = [np.asarray(cutout.alpha) for cutout in subjects]  # type: ignore[attr-defined]
+    alphas = [np.asarray(cutout.alpha) for cutout in subjects]
     distances = [subject_depth_m(alpha, depth) for alpha in alphas]
     for index in range(len(distances) - 2, -1, -1):  # cut-outs come nearest first; a tie keeps that order
         distances[index] = min(distances[index], distances[index + 1])

@@ -22,13 +22,17 @@ fixed = Drawn.fixed
 class SceneSettings:
     """`[scene]`: what stands in front of what."""
 
-    kind: Drawn = fixed("in-place")  # in-place: a photo's own subjects over its own plate; composite: cut-outs of others
+    kind: Drawn = fixed(
+        "in-place"
+    )  # in-place: a photo's own subjects over its own plate; composite: cut-outs of others
     background: Drawn = fixed("wall")  # wall: one distance; ground: a plane that recedes to the horizon
     without_subject: str = "ground"  # ground: photos without a usable subject become receding grounds; refuse: they go
     horizon: Drawn = fixed(0.4)  # height of the horizon, 0 the top of the frame, 1 its bottom
     subjects_max: int = 3  # most cut-outs in one scene
     composite_subjects: Drawn = fixed(2)  # cut-outs in a composite scene
-    composite_height: Drawn = fixed(0.6)  # height of a cut-out as a share of the frame; it is never enlarged to reach it
+    composite_height: Drawn = fixed(
+        0.6
+    )  # height of a cut-out as a share of the frame; it is never enlarged to reach it
 
     def __post_init__(self) -> None:
         """Refuse values that no scene can have."""
@@ -55,9 +59,7 @@ class DistanceSettings:
         check_numbers(self.nearest_m, "distances.nearest_m", above=0.0)
         check_numbers(self.farthest_m, "distances.farthest_m", above=0.0)
         check_numbers(fixed(self.least_gap_px), "distances.least_gap_px", least=0.0)
-        nearest, farthest = (
-            [float(value) for value in drawn.possible] for drawn in (self.nearest_m, self.farthest_m)
-        )
+        nearest, farthest = ([float(value) for value in drawn.possible] for drawn in (self.nearest_m, self.farthest_m))
         if max(nearest) >= min(farthest):
             raise UserError(
                 f"distances.farthest_m: {min(farthest):g} is not beyond distances.nearest_m, which reaches "

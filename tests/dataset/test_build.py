@@ -35,7 +35,9 @@ def digests(out: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def built(small_photos: Path, tiny_recipe: Path, mattingmfif: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(
+    small_photos: Path, tiny_recipe: Path, mattingmfif: Command, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     out = tmp_path_factory.mktemp("built") / "shards"
     done = mattingmfif("build", "--src", small_photos, "--out", out, "--recipe", tiny_recipe, "--jobs", 1)
     assert done.returncode == 0, done.stderr
@@ -117,9 +119,7 @@ def test_a_run_killed_at_a_named_point_goes_on_to_the_same_bytes(
     point: str, small_photos: Path, tiny_recipe: Path, mattingmfif: Command, built: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    killed = build(
-        mattingmfif, small_photos, out, tiny_recipe, "--jobs", 1, env={"MATTINGMFIF_FAULT": f"{point}:2"}
-    )
+    killed = build(mattingmfif, small_photos, out, tiny_recipe, "--jobs", 1, env={"MATTINGMFIF_FAULT": f"{point}:2"})
     assert killed.returncode == -signal.SIGKILL
     kept = {path: path.stat().st_mtime_ns for path in (out / "data").glob("*.parquet")}
     assert len(kept) in (1, 2)
@@ -128,7 +128,9 @@ def test_a_run_killed_at_a_named_point_goes_on_to_the_same_bytes(
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items()), "a finished shard was made again"
 
 
-def kills(count: int, mattingmfif: Command, photos: Path, recipe: Path, reference: Path, folder: Path, seed: int) -> None:
+def kills(
+    count: int, mattingmfif: Command, photos: Path, recipe: Path, reference: Path, folder: Path, seed: int
+) -> None:
     print(f"random seed of the kills: {seed}")
     rng = random.Random(seed)
     for number in range(count):
@@ -188,9 +190,7 @@ def test_a_worker_that_dies_costs_only_the_sample_it_died_over(
 ) -> None:
     """The fault is armed in every worker process: each dies over its first sample, alone or not."""
     out = tmp_path / "out"
-    done = build(
-        mattingmfif, small_photos, out, tiny_recipe, "--jobs", 2, env={"MATTINGMFIF_FAULT": "after-row:1"}
-    )
+    done = build(mattingmfif, small_photos, out, tiny_recipe, "--jobs", 2, env={"MATTINGMFIF_FAULT": "after-row:1"})
     assert done.returncode == 1
     assert "no sample was made" in done.stderr
     assert "crashed-worker 4" in done.stderr
@@ -341,7 +341,12 @@ def test_disk_errors_stop_cleanly_with_exit_code_3_and_can_be_resumed(
 ) -> None:
     out = tmp_path / "out"
     full = build(
-        mattingmfif, small_photos, out, tiny_recipe, "--jobs", 1,
+        mattingmfif,
+        small_photos,
+        out,
+        tiny_recipe,
+        "--jobs",
+        1,
         env={"MATTINGMFIF_FAULT": "after-temporary-write:2:disk-full"},
     )
     assert full.returncode == 3

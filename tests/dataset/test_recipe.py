@@ -41,10 +41,16 @@ def test_writing_a_default_out_does_not_change_the_hash_but_another_value_does()
         ("[lens]\nf_number = 0", r"lens\.f_number: 0 is not allowed; it must be a number above 0"),
         ('[lens]\nf_number = "wide"', r"lens\.f_number: 'wide' is not allowed; it must be a number"),
         ("[lens]\nfocal_length_mm = {uniform = [50]}", r"lens\.focal_length_mm: uniform takes two numbers"),
-        ("[focus]\nframes_max = 8", r"focus\.frames_max: 8 is not allowed; it must be a number at least 2 and at most 7"),
+        (
+            "[focus]\nframes_max = 8",
+            r"focus\.frames_max: 8 is not allowed; it must be a number at least 2 and at most 7",
+        ),
         ("[focus]\nframes_min = 2.5", r"focus\.frames_min: 2\.5 must be a whole number"),
         ('[focus]\nplan = "closer"', r"focus\.plan: 'closer' is not allowed; allowed: tile, layers, random, gap"),
-        ("[distances]\nnearest_m = 0.05", r"distances\.nearest_m: 0\.05 is too near to focus on .* twice the focal length"),
+        (
+            "[distances]\nnearest_m = 0.05",
+            r"distances\.nearest_m: 0\.05 is too near to focus on .* twice the focal length",
+        ),
         ("[distances]\nnearest_m = 20", r"distances\.farthest_m: 10 is not beyond distances\.nearest_m"),
         ("[output]\nbits = 12", r"output\.bits: 12 is not allowed; allowed: 8, 16"),
         ("[output]\nbits = true", r"output\.bits: True must be a whole number"),

@@ -56,8 +56,16 @@ GOLDEN = [804186128, 2827176992, 176150684]
 @pytest.mark.parametrize(
     "value",
     [
-        {"uniform": [1]}, {"uniform": [2, 1]}, {"uniform": ["a", "b"]}, {"log_uniform": [0, 1]}, {"choice": []},
-        {"normal": [0, 1]}, {"uniform": [1, 2], "choice": [1]}, [1, 2], {"uniform": [0, math.inf]}, None,
+        {"uniform": [1]},
+        {"uniform": [2, 1]},
+        {"uniform": ["a", "b"]},
+        {"log_uniform": [0, 1]},
+        {"choice": []},
+        {"normal": [0, 1]},
+        {"uniform": [1, 2], "choice": [1]},
+        [1, 2],
+        {"uniform": [0, math.inf]},
+        None,
     ],
 )
 def test_other_forms_are_refused_with_the_key(value: object) -> None:
