@@ -1,7 +1,7 @@
 """Blur of one layer: flat layers by one convolution, receding ones by interpolation between levels of blur.
 
-Notation. r is the signed blur radius in px of the layer, a number or a map; `packed` is premultiplied colour with alpha
-as the last channel. A `Pyramid` holds a packed layer cropped to where it is not transparent, and its reductions.
+Notation. r is the signed blur radius in px of the layer, a number or a map; `planes` `[C,H,W]` are premultiplied
+colours and, last, alpha. A `Pyramid` holds a layer's planes cropped to where it is not transparent, and its reductions.
 
 Inside one layer whose radius varies, discs of a set of radii ("levels") are convolved with the layer and the result is
 interpolated between the two levels next to each pixel's radius; each level uses the perspective disc of the layer's
@@ -12,6 +12,7 @@ made smaller so that reduction, tent and enlargement together keep the disc's se
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cv2
@@ -34,61 +35,66 @@ _LEVEL_STEP_SHARE = 0.05
 
 
 class Placed(NamedTuple):
-    """An array and the frame pixel at which its first row and column stand."""
+    """Planes `[C,h,w]` and the frame pixel at which their first row and column stand."""
 
-    packed: Float32
+    planes: Float32
     y0: int
     x0: int
 
 
 class Pyramid:
-    """A packed layer cropped to what is not transparent (with an empty margin), and its reductions by 2, 4 and 8.
+    """A layer's planes cropped to what is not transparent (with an empty margin), and their reductions by 2, 4 and 8.
 
     With `repeat_edges` the frame's edge pixels go on outside it, else there is nothing outside.
     """
 
     def __init__(
-        self, packed: Float32, frame_shape: tuple[int, int], is_opaque: bool, repeat_edges: bool = True
+        self, planes: Float32, frame_shape: tuple[int, int], is_opaque: bool, repeat_edges: bool = True
     ) -> None:
         self.frame_shape = frame_shape
         self.border = cv2.BORDER_REPLICATE if repeat_edges else cv2.BORDER_CONSTANT
-        self.is_opaque = is_opaque  # no alpha channel: opaque everywhere
+        self.is_opaque = is_opaque  # no alpha plane: opaque everywhere
         self.y0 = self.x0 = 0
         if not self.is_opaque:
-            y0, y1, x0, x1 = _occupied(packed[..., -1])
-            packed = np.ascontiguousarray(packed[y0:y1, x0:x1])
+            y0, y1, x0, x1 = _occupied(planes[-1])
+            planes = np.ascontiguousarray(planes[:, y0:y1, x0:x1])
             self.y0, self.x0 = y0, x0
-        self.packed = packed
-        self._reduced: dict[int, Float32] = {1: packed}
+        self.planes = planes
+        self._reduced: dict[int, Float32] = {1: planes}
         self._extremes: tuple[Float32, Float32] | None = None
 
     @property
     def is_empty(self) -> bool:
         """True when the layer is transparent everywhere."""
-        return self.packed.size == 0
+        return self.planes.size == 0
 
     def reduced(self, step: int) -> Float32:
-        """The packed layer averaged over `step` x `step` pixels (edge pixels repeated to fill the last cells)."""
+        """The planes averaged over `step` x `step` pixels (edge pixels repeated to fill the last cells)."""
         if step not in self._reduced:
             fine = self.reduced(step // 2)
-            odd_rows, odd_columns = fine.shape[0] % 2, fine.shape[1] % 2
-            if odd_rows or odd_columns:
-                fine = _planes(cv2.copyMakeBorder(fine, 0, odd_rows, 0, odd_columns, cv2.BORDER_REPLICATE))
-            size = (fine.shape[1] // 2, fine.shape[0] // 2)
-            self._reduced[step] = _planes(cv2.resize(fine, size, interpolation=cv2.INTER_AREA))
+            count, height, width = fine.shape
+            coarse = np.empty((count, -(-height // 2), -(-width // 2)), np.float32)
+            for c in range(count):
+                plane = fine[c]
+                if height % 2 or width % 2:
+                    plane = _float32(cv2.copyMakeBorder(plane, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE))
+                coarse[c] = cv2.resize(plane, (coarse.shape[2], coarse.shape[1]), interpolation=cv2.INTER_AREA)
+            self._reduced[step] = coarse
         return self._reduced[step]
 
     def extremes(self) -> tuple[Float32, Float32]:
-        """The least and the greatest value of every channel in each cell of RANGE_CELL x RANGE_CELL px."""
+        """The least and the greatest value of every plane in each cell of RANGE_CELL x RANGE_CELL px."""
         if self._extremes is None:
-            height, width, channels = self.packed.shape
-            pad = (-height % RANGE_CELL, -width % RANGE_CELL)
-            padded = self.packed
-            if any(pad):
-                padded = np.pad(padded, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
-            shape = (padded.shape[0] // RANGE_CELL, RANGE_CELL, padded.shape[1] // RANGE_CELL, RANGE_CELL, channels)
-            low = padded.reshape(shape).min(axis=1).min(axis=2)
-            high = padded.reshape(shape).max(axis=1).max(axis=2)
+            count, height, width = self.planes.shape
+            low = np.empty((count, -(-height // RANGE_CELL), -(-width // RANGE_CELL)), np.float32)
+            high = np.empty_like(low)
+            shape = (low.shape[1], RANGE_CELL, low.shape[2], RANGE_CELL)
+            pad = ((0, -height % RANGE_CELL), (0, -width % RANGE_CELL))
+            for c in range(count):
+                plane = np.pad(self.planes[c], pad, mode="edge") if pad != ((0, 0), (0, 0)) else self.planes[c]
+                cells = plane.reshape(shape)
+                low[c] = cells.min(axis=1).min(axis=2)
+                high[c] = cells.max(axis=1).max(axis=2)
             self._extremes = (low, high)
         return self._extremes
 
@@ -97,9 +103,9 @@ class Pyramid:
         height, width = self.frame_shape
         return (
             max(0, self.y0 - reach),
-            min(height, self.y0 + self.packed.shape[0] + reach),
+            min(height, self.y0 + self.planes.shape[1] + reach),
             max(0, self.x0 - reach),
-            min(width, self.x0 + self.packed.shape[1] + reach),
+            min(width, self.x0 + self.planes.shape[2] + reach),
         )
 
 
@@ -108,14 +114,15 @@ def blur_flat(
 ) -> Placed:
     """The layer blurred by one radius, placed in the frame; itself (the same array) when the radius is invisible."""
     if abs(radius_px) < INVISIBLE_RADIUS_PX:
-        return Placed(pyramid.packed, pyramid.y0, pyramid.x0)
+        return Placed(pyramid.planes, pyramid.y0, pyramid.x0)
     kernel = aperture_kernel(aperture, float(radius_px), field)
     y0, y1, x0, x1 = pyramid.out_box(kernel.shape[0] // 2)
-    source = pyramid.packed
-    if (y1 - y0, x1 - x0) != source.shape[:2]:
+    blurred = np.empty((pyramid.planes.shape[0], y1 - y0, x1 - x0), np.float32)
+    for source, result in zip(pyramid.planes, blurred, strict=True):
         # beyond the crop there is nothing; beyond the frame (where the crop touches it) the edge goes on
-        source = _window(source, y0 - pyramid.y0, y1 - pyramid.y0, x0 - pyramid.x0, x1 - pyramid.x0)
-    return Placed(_convolved(source, kernel, pyramid.border), y0, x0)
+        window = _window(source, y0 - pyramid.y0, y1 - pyramid.y0, x0 - pyramid.x0, x1 - pyramid.x0)
+        _convolve(window, kernel, pyramid.border, result)
+    return Placed(blurred, y0, x0)
 
 
 def blur_receding(
@@ -134,7 +141,7 @@ def blur_receding(
     y0, y1, x0, x1 = pyramid.out_box(reach)
     radius = np.ascontiguousarray(radius_px[y0:y1, x0:x1])
     slopes = None if slope_source_px is None else _slopes(slope_source_px[y0:y1, x0:x1])
-    total = np.zeros((y1 - y0, x1 - x0, pyramid.packed.shape[2]), np.float32)
+    total = np.zeros((pyramid.planes.shape[0], y1 - y0, x1 - x0), np.float32)
     levels = blur_levels(float(radius.min()), float(radius.max()))
     lows, highs = _row_and_column_ranges(radius)
     for k, here in enumerate(levels):
@@ -150,8 +157,8 @@ def blur_receding(
             continue
         box = (y0 + int(rows[0]), y0 + int(rows[-1]) + 1, x0 + int(columns[0]), x0 + int(columns[-1]) + 1)
         slope = (0.0, 0.0) if slopes is None else _mean_slope(slopes, below, above)
-        blurred, by, bx = _blur_window(pyramid, here, slope, aperture, field, box)
-        add_level(total, blurred, radius, by - y0, bx - x0, below, here, above)
+        for c, blurred in enumerate(_blur_window(pyramid, here, slope, aperture, field, box)):
+            add_level(total[c], blurred, radius, box[0] - y0, box[2] - x0, below, here, above)
     _copy_sharp_part(total, pyramid, radius, y0, x0)
     return Placed(total, y0, x0)
 
@@ -175,8 +182,8 @@ def _blur_window(
     aperture: Aperture,
     field: tuple[float, float],
     box: tuple[int, int, int, int],
-) -> Placed:
-    """The layer blurred by one level, computed where rows and columns of `box` need it."""
+) -> Iterator[Float32]:
+    """Plane by plane, rows and columns of `box` of the layer blurred by one level."""
     step = reduction(radius_px)
     shrunk = math.copysign(math.sqrt(radius_px**2 - (step**2 - 1)), radius_px) / step
     kernel = aperture_kernel(aperture, shrunk, field, slope)
@@ -197,15 +204,16 @@ def _blur_window(
         max(0, wanted[2] - reach),
         min(frame_columns, wanted[3] + reach),
     )
-    window = _window(source, read[0] - oy, read[1] - oy, read[2] - ox, read[3] - ox)
-    blurred = _convolved(window, kernel, pyramid.border)
-    blurred = blurred[wanted[0] - read[0] : wanted[1] - read[0], wanted[2] - read[2] : wanted[3] - read[2]]
-    if step > 1:
-        size = (blurred.shape[1] * step, blurred.shape[0] * step)
-        blurred = _planes(cv2.resize(blurred, size, interpolation=cv2.INTER_CUBIC))
     top, left = box[0] - wanted[0] * step, box[2] - wanted[2] * step
-    cut = blurred[top : top + box[1] - box[0], left : left + box[3] - box[2]]
-    return Placed(np.ascontiguousarray(cut), box[0], box[2])
+    for plane in source:
+        window = _window(plane, read[0] - oy, read[1] - oy, read[2] - ox, read[3] - ox)
+        blurred = np.empty(window.shape, np.float32)
+        _convolve(window, kernel, pyramid.border, blurred)
+        blurred = blurred[wanted[0] - read[0] : wanted[1] - read[0], wanted[2] - read[2] : wanted[3] - read[2]]
+        if step > 1:
+            size = (blurred.shape[1] * step, blurred.shape[0] * step)
+            blurred = _float32(cv2.resize(blurred, size, interpolation=cv2.INTER_CUBIC))
+        yield np.ascontiguousarray(blurred[top : top + box[1] - box[0], left : left + box[3] - box[2]])
 
 
 def reduction(radius_px: float) -> int:
@@ -214,34 +222,33 @@ def reduction(radius_px: float) -> int:
     return 1 if magnitude < 8.0 else 2 if magnitude < 20.0 else 4
 
 
-def _window(source: Float32, y0: int, y1: int, x0: int, x1: int) -> Float32:
-    """Rows y0..y1 and columns x0..x1 of `source`, empty where these lie outside it."""
-    height, width, channels = source.shape
+def _window(plane: Float32, y0: int, y1: int, x0: int, x1: int) -> Float32:
+    """Rows y0..y1 and columns x0..x1 of `plane`, empty where these lie outside it."""
+    height, width = plane.shape
     if y0 >= 0 and x0 >= 0 and y1 <= height and x1 <= width:
-        return source[y0:y1, x0:x1]
-    window = np.zeros((y1 - y0, x1 - x0, channels), np.float32)
+        return plane[y0:y1, x0:x1]
+    window = np.zeros((y1 - y0, x1 - x0), np.float32)
     a, b, c, d = max(y0, 0), min(y1, height), max(x0, 0), min(x1, width)
     if a < b and c < d:
-        window[a - y0 : b - y0, c - x0 : d - x0] = source[a:b, c:d]
+        window[a - y0 : b - y0, c - x0 : d - x0] = plane[a:b, c:d]
     return window
 
 
-def _convolved(source: Float32, kernel: Float32, border: int) -> Float32:
+def _convolve(plane: Float32, kernel: Float32, border: int, result: Float32) -> None:
     turned = np.ascontiguousarray(kernel[::-1, ::-1])  # OpenCV correlates
-    return _planes(cv2.filter2D(source, cv2.CV_32F, turned, borderType=border))
+    cv2.filter2D(plane, cv2.CV_32F, turned, dst=result, borderType=border)
 
 
-def _planes(image: npt.NDArray[Any]) -> Float32:
-    """The array as [H,W,C]: OpenCV drops the last axis of single-channel images."""
-    planes = np.asarray(image, np.float32)
-    return planes[..., None] if planes.ndim == 2 else planes
+def _float32(image: npt.NDArray[Any]) -> Float32:
+    return np.asarray(image, np.float32)
 
 
 def _copy_sharp_part(total: Float32, pyramid: Pyramid, radius: Float32, y0: int, x0: int) -> None:
     top, left = pyramid.y0 - y0, pyramid.x0 - x0
-    height, width = pyramid.packed.shape[:2]
-    view = total[top : top + height, left : left + width]
-    copy_sharp(view, pyramid.packed, radius[top : top + height, left : left + width], INVISIBLE_RADIUS_PX)
+    height, width = pyramid.planes.shape[1:]
+    inner = (slice(top, top + height), slice(left, left + width))
+    for c in range(total.shape[0]):
+        copy_sharp(total[c][inner], pyramid.planes[c], radius[inner], INVISIBLE_RADIUS_PX)
 
 
 def _occupied(alpha: Float32) -> tuple[int, int, int, int]:

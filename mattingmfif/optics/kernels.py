@@ -2,8 +2,8 @@
 """All compiled loops of the lens: private loops over arrays that check nothing; their callers do.
 
 Everything runs in one thread and releases the GIL, so that results cannot depend on the number of threads.
-No `fastmath`: NaN must stay visible. Images are row-major float32; `planes` `[C,H,W]` hold premultiplied colour and, last,
-alpha (or just colour where a layer is opaque everywhere).
+No `fastmath`: NaN must stay visible. Images are row-major float32; `planes` `[C,H,W]` hold premultiplied colour
+and, last, alpha (or just colour where a layer is opaque everywhere).
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def copy_sharp(total, plane, radius, invisible):
 
 
 @njit(cache=True, nogil=True)
-def trace_flat(planes, oy, ox, reduced, run_y, run_x, run_n, run_start, step, radius, points, light, together, mean, place):
+def trace_flat(
+    planes, oy, ox, reduced, run_y, run_x, run_n, run_start, step, radius, points, light, together, mean, place
+):
     """Send the rays of runs of nodes through one flat layer; nearer layers have been through before.
 
     `planes` `[C,h,w]` is the layer reduced `reduced` times; its pixel [0, 0] starts at the full-size pixel (oy, ox).
@@ -169,8 +171,24 @@ def trace_flat(planes, oy, ox, reduced, run_y, run_x, run_n, run_start, step, ra
 
 @njit(cache=True, nogil=True)
 def trace_tilted(
-    planes, oy, ox, reduced, run_y, run_x, run_n, run_start, step, radius, slope_x, slope_y, behind, ahead, light,
-    together, mean, place,
+    planes,
+    oy,
+    ox,
+    reduced,
+    run_y,
+    run_x,
+    run_n,
+    run_start,
+    step,
+    radius,
+    slope_x,
+    slope_y,
+    behind,
+    ahead,
+    light,
+    together,
+    mean,
+    place,
 ):
     """As `trace_flat` for a layer whose radius (and its slopes, px per px) differs from node to node."""
     channels, height, width = planes.shape
@@ -267,8 +285,5 @@ def add_nodes(image, nodes, step):
             wx = weights[x % step]
             for c in range(channels):
                 image[y, x, c] += (
-                    wx[0] * line[first, c]
-                    + wx[1] * line[column, c]
-                    + wx[2] * line[second, c]
-                    + wx[3] * line[third, c]
+                    wx[0] * line[first, c] + wx[1] * line[column, c] + wx[2] * line[second, c] + wx[3] * line[third, c]
                 )

@@ -36,15 +36,13 @@ class PreparedLayer:
 
     def __init__(self, layer: Layer, split_channels: bool) -> None:
         self.shape: tuple[int, int] = (layer.alpha.shape[0], layer.alpha.shape[1])
-        packed = premultiplied(layer)
-        self.is_opaque = packed.shape[2] == 3
+        planes = premultiplied(layer)
+        self.is_opaque = planes.shape[0] == 3
         if split_channels:
             picks = [[c] if self.is_opaque else [c, 3] for c in range(3)]
-            self._pyramids = [
-                Pyramid(np.ascontiguousarray(packed[..., pick]), self.shape, self.is_opaque) for pick in picks
-            ]
+            self._pyramids = [Pyramid(np.ascontiguousarray(planes[pick]), self.shape, self.is_opaque) for pick in picks]
         else:
-            self._pyramids = [Pyramid(packed, self.shape, self.is_opaque)]
+            self._pyramids = [Pyramid(planes, self.shape, self.is_opaque)]
         self.distance_m = layer.distance_m
         if not isinstance(layer.distance_m, float):
             self.distance_m = layer.distance_m if self.is_opaque else _carried_outwards(layer.distance_m, layer.alpha)
@@ -84,8 +82,8 @@ class PreparedLayer:
 
         Pixels outside the frame count as invented: alpha repeats its edge there, `known` is zero.
         """
-        height, width = placed.packed.shape[:2]
-        alpha: Float32 | np.float32 = np.float32(1.0) if self.is_opaque else placed.packed[..., -1]
+        height, width = placed.planes.shape[1:]
+        alpha: Float32 | np.float32 = np.float32(1.0) if self.is_opaque else placed.planes[-1]
         box = (slice(placed.y0, placed.y0 + height), slice(placed.x0, placed.x0 + width))
         touches = height > 0 and (
             placed.y0 == 0 or placed.x0 == 0 or box[0].stop == self.shape[0] or box[1].stop == self.shape[1]
@@ -94,13 +92,13 @@ class PreparedLayer:
             return
         if self._known_pyramid is None:
             plane = self._alpha if self._known is None else self._alpha * self._known
-            self._known_pyramid = Pyramid(plane[..., None], self.shape, is_opaque=False, repeat_edges=False)
+            self._known_pyramid = Pyramid(plane[None], self.shape, is_opaque=False, repeat_edges=False)
         known = _blurred(self._known_pyramid, aperture, radius)
         lost = np.broadcast_to(alpha, (height, width)).copy()
         if known is not None:
-            rows, columns = known.packed.shape[:2]
+            rows, columns = known.planes.shape[1:]
             top, left = known.y0 - placed.y0, known.x0 - placed.x0
-            lost[top : top + rows, left : left + columns] -= known.packed[..., 0]
+            lost[top : top + rows, left : left + columns] -= known.planes[0]
         lost[lost < 1e-5] = 0.0
         invented[box] += light[box] * lost
 
@@ -127,7 +125,7 @@ def _blurred(pyramid: Pyramid, aperture: Aperture, radius: Radius) -> Placed | N
     if isinstance(radius.value, float):
         return blur_flat(pyramid, radius.value, aperture)
     if radius.greatest_px < INVISIBLE_RADIUS_PX:
-        return Placed(pyramid.packed, pyramid.y0, pyramid.x0)
+        return Placed(pyramid.planes, pyramid.y0, pyramid.x0)
     return blur_receding(pyramid, radius.value, radius.slope_source, aperture)
 
 

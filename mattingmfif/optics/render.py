@@ -20,7 +20,7 @@ from mattingmfif.errors import UserError
 from mattingmfif.optics.blur import Placed
 from mattingmfif.optics.interaction import Blurred, add_correction, node_step
 from mattingmfif.optics.kernels import over_in_place
-from mattingmfif.optics.lens import ThinLens
+from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
 from mattingmfif.optics.prepared import PreparedLayer, PreparedScene
 from mattingmfif.optics.psf import airy_kernel
 from mattingmfif.optics.scene import Scene
@@ -31,6 +31,8 @@ QUALITIES = ("exact", "fast")
 _NO_MAP = np.zeros((0, 0), np.float32)
 #: a pixel belongs to a boundary where some layer's blurred alpha lies between these
 BOUNDARY_ALPHA = (0.02, 0.98)
+#: a blurred matte outside of these is constant within its disc, to 80 dB
+VARYING_ALPHA = (1e-4, 1 - 1e-4)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -173,6 +175,8 @@ class _Stage:
         light = np.ones(self.shape, np.float32)
         invented = np.zeros(self.shape, np.float32) if with_trust else None
         seen: list[Blurred] = []
+        # where no blurred matte varies the layered product is the integral, and sharp pixels stay bit for bit
+        varies = np.zeros(self.shape, bool) if step else None
         for layer, radius in zip(self.scene.layers, radii, strict=True):
             placed = layer.blurred(lens.aperture, radius, channel)
             if placed is None:
@@ -181,7 +185,9 @@ class _Stage:
                 layer.add_invented(invented, light, lens.aperture, radius, placed)
             if boundary is not None:
                 _mark_boundary(boundary, placed, layer, channel)
-            over_in_place(image, light, placed.packed, placed.y0, placed.x0)
+            if varies is not None and radius.greatest_px >= INVISIBLE_RADIUS_PX and not layer.is_opaque:
+                _mark_varying(varies, light, placed)
+            over_in_place(image, light, placed.planes, placed.y0, placed.x0, layer.is_opaque)
             if step:
                 seen.append(
                     Blurred(
@@ -191,8 +197,10 @@ class _Stage:
                         node_alpha=_node_alpha(placed, layer, channel, self.shape, step),
                     )
                 )
-        if step and len(seen) > 1:
+        if varies is not None and len(seen) > 1:
+            layered = image.copy()
             add_correction(image, seen, lens.aperture, step)
+            np.copyto(image, layered, where=~varies[..., None])
         return None if invented is None else np.clip(np.float32(1.0) - invented, 0.0, 1.0)
 
     def _diffract(self, image: Float32) -> None:
@@ -208,11 +216,18 @@ class _Stage:
 def _mark_boundary(boundary: npt.NDArray[np.bool_], placed: Placed, layer: PreparedLayer, channel: int | None) -> None:
     if layer.pyramid(channel).is_opaque:
         return
-    alpha = placed.packed[..., -1]
+    alpha = placed.planes[-1]
     height, width = alpha.shape
     boundary[placed.y0 : placed.y0 + height, placed.x0 : placed.x0 + width] |= (alpha > BOUNDARY_ALPHA[0]) & (
         alpha < BOUNDARY_ALPHA[1]
     )
+
+
+def _mark_varying(varies: npt.NDArray[np.bool_], light: Float32, placed: Placed) -> None:
+    alpha = placed.planes[-1]
+    height, width = alpha.shape
+    here = (slice(placed.y0, placed.y0 + height), slice(placed.x0, placed.x0 + width))
+    varies[here] |= (alpha > VARYING_ALPHA[0]) & (alpha < VARYING_ALPHA[1]) & (light[here] > 0)
 
 
 def _node_alpha(
@@ -223,7 +238,7 @@ def _node_alpha(
     if layer.pyramid(channel).is_opaque:
         return np.ones((rows, columns), np.float32)
     nodes = np.zeros((rows, columns), np.float32)
-    alpha = placed.packed[..., -1]
+    alpha = placed.planes[-1]
     top, left = -(-placed.y0 // step), -(-placed.x0 // step)
     cut = alpha[top * step - placed.y0 :: step, left * step - placed.x0 :: step]
     nodes[top : top + cut.shape[0], left : left + cut.shape[1]] = cut

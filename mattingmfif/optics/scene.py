@@ -99,7 +99,8 @@ def composite(scene: Scene) -> Float32:
     image = np.zeros((height, width, 3), np.float32)
     light = np.ones((height, width), np.float32)
     for layer in scene.ordered:
-        over_in_place(image, light, premultiplied(layer), 0, 0)
+        planes = premultiplied(layer)
+        over_in_place(image, light, planes, 0, 0, planes.shape[0] == 3)
     return image
 
 
@@ -137,13 +138,17 @@ def composite_trust(scene: Scene) -> Float32:
 
 
 def premultiplied(layer: Layer) -> Float32:
-    """The layer's colour times alpha with alpha as a fourth channel, or its three channels where all is opaque."""
-    if layer.alpha.min() >= 1.0:
-        return layer.colour_linear
-    packed = np.empty((*layer.alpha.shape, 4), np.float32)
-    np.multiply(layer.colour_linear, layer.alpha[..., None], out=packed[..., :3])
-    packed[..., 3] = layer.alpha
-    return packed
+    """The layer as planes `[4,H,W]`: colour times alpha, then alpha; or its 3 colours where all of it is opaque."""
+    opaque = layer.alpha.min() >= 1.0
+    planes = np.empty((3 if opaque else 4, *layer.alpha.shape), np.float32)
+    for c in range(3):
+        if opaque:
+            planes[c] = layer.colour_linear[..., c]
+        else:
+            np.multiply(layer.colour_linear[..., c], layer.alpha, out=planes[c])
+    if not opaque:
+        planes[3] = layer.alpha
+    return planes
 
 
 def _as_float32(values: npt.NDArray[Any], name: str, low: float, high: float) -> Float32:

@@ -17,7 +17,10 @@ FOCUS_M = 2.0
 
 def plain_points(aperture: Aperture, count: int) -> np.ndarray:
     """Vogel points of the disc that lie inside the opening (corners of a polygon on the unit circle)."""
-    dense = count if aperture.blades == 0 else 8 * count
+    share = 1.0
+    if aperture.blades:
+        share = aperture.blades / (2 * math.pi) * math.sin(2 * math.pi / aperture.blades)
+    dense = math.ceil(count / share)
     i = np.arange(dense)
     radius, angle = np.sqrt((i + 0.5) / dense), i * math.pi * (3.0 - math.sqrt(5.0))
     points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
@@ -40,6 +43,18 @@ def bilinear(image: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
     upper = (1 - fx) * image[y, x] + fx * image[y, x + 1]
     lower = (1 - fx) * image[y + 1, x] + fx * image[y + 1, x + 1]
     return (1 - fy) * upper + fy * lower
+
+
+def shifted(image: np.ndarray, dy: float, dx: float) -> np.ndarray:
+    """`bilinear(image, y - dy, x - dx)` for one shift of the whole image."""
+    height, width = image.shape[:2]
+    y, x = math.floor(-dy), math.floor(-dx)
+    fy, fx = np.float32(-dy - y), np.float32(-dx - x)
+    rows = np.clip(np.arange(y, y + height + 1), 0, height - 1)
+    columns = np.clip(np.arange(x, x + width + 1), 0, width - 1)
+    cut = image[rows][:, columns]
+    across = (1 - fx) * cut[:, :-1] + fx * cut[:, 1:]
+    return (1 - fy) * across[:-1] + fy * across[1:]
 
 
 def first_radius(radii: np.ndarray, ys: np.ndarray, xs: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -66,7 +81,7 @@ def aperture_integral(
     ys, xs = np.mgrid[:height, :width].astype(np.float64)
     layers = []
     for layer in scene.ordered:
-        packed = np.dstack([layer.colour_linear * layer.alpha[..., None], layer.alpha]).astype(np.float64)
+        packed = np.dstack([layer.colour_linear * layer.alpha[..., None], layer.alpha]).astype(np.float32)
         radius = lens.blur_radius_px(layer.distance_m, focus_distance_m, width)
         layers.append((packed, radius if np.ndim(radius) == 0 else np.asarray(radius, np.float64)))
     rays = plain_points(lens.aperture, points)
@@ -75,9 +90,13 @@ def aperture_integral(
     for u in rays:
         light = np.ones((height, width, 1))
         for k, (packed, radius) in enumerate(layers):
-            r = radius if np.ndim(radius) == 0 else first_radius(radius, ys, xs, u)
-            r = np.where(np.abs(r) < 0.25, 0.0, r)
-            value = bilinear(packed, ys - r * u[1], xs - r * u[0])
+            if np.ndim(radius) == 0:
+                r = radius if abs(radius) >= 0.25 else 0.0
+                value = shifted(packed, r * u[1], r * u[0])
+            else:
+                r = first_radius(radius, ys, xs, u)
+                r = np.where(np.abs(r) < 0.25, 0.0, r)
+                value = bilinear(packed, ys - r * u[1], xs - r * u[0])
             means[k] += value / len(rays)
             image += light * value[..., :3] / len(rays)
             light = light * (1.0 - value[..., 3:])
