@@ -193,3 +193,15 @@ def _plate(file: Path, source_shape: tuple[int, int], target: tuple[int, int]) -
     if pixels.ndim != 3:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     return _resized(decode_srgb(np.ascontiguousarray(pixels[..., 2::-1])), target)
+
+
+def mattes_without_photo(mattes: Path | str, photo_paths: list[str]) -> list[str]:
+    """Files in a folder of mattes that belong to none of the photos, sorted: most often a name spelled differently."""
+    root = Path(mattes)
+    used = {file.resolve() for path in photo_paths for file in matte_files(root, path, root)}
+    known = (*_SUFFIXES, ".txt")
+    return sorted(
+        file.relative_to(root).as_posix()
+        for file in root.rglob("*")
+        if file.is_file() and file.suffix.lower() in known and file.resolve() not in used
+    )

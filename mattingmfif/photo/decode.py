@@ -47,19 +47,21 @@ def decode(content: bytes, path: str, *, max_pixels: int) -> Decoded:
     """The image in `content`, checked against the suffix of `path`; raises `Refused` with a documented reason."""
     if not content:
         raise Refused("empty-file", "the file has no bytes")
-    image = _open(content, path, max_pixels)
-    try:
-        return _decode(image, content)
-    except (OSError, SyntaxError, ValueError, EOFError, cv2.error) as error:
-        raise Refused("damaged", f"the file cannot be decoded to its end: {_one_line(error)}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of large pictures and broken tags; both are judged here
+        try:
+            image = _open(content, path, max_pixels)
+            return _decode(image, content)
+        except (Refused, MemoryError):
+            raise
+        except Exception as error:  # decoders meet a damaged file with exceptions of every type
+            raise Refused("damaged", f"the file cannot be decoded to its end: {_one_line(error)}") from error
 
 
 def _open(content: bytes, path: str, max_pixels: int) -> Image.Image:
     suffix = PurePosixPath(path).suffix.lower()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large pictures; max_pixels is the limit here
-            image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content))
     except Image.DecompressionBombError as error:
         raise Refused("too-many-pixels", f"{_one_line(error)}; the limit is {max_pixels}") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

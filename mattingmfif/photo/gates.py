@@ -28,7 +28,7 @@ from mattingmfif.errors import Refused, UserError
 from mattingmfif.pixels.colour import Float32
 from mattingmfif.pixels.grain import denoise, grain_sigma
 
-_GRAIN_PERCENTILE = 2.0
+_FLAT_PERCENTILE = 1.0
 _LUMA_WEIGHTS = np.array([[0.299, 0.587, 0.114]], np.float32)
 
 
@@ -98,7 +98,7 @@ def sharpness_report(photo_srgb: Float32, settings: GateSettings | None = None) 
     """
     settings = settings or GateSettings()
     window_px = max(3.0, settings.edge_window_share * max(photo_srgb.shape[:2]))
-    width_px, contrast, cell_px = _edge_widths(photo_srgb, window_px)
+    width_px, contrast, cell_px = _edge_widths(photo_srgb, window_px, settings.min_contrast_codes)
     evidence = contrast > settings.min_contrast_codes
     found = int(evidence.sum())
     score = float((width_px[evidence] > settings.soft_edge_width_px).mean()) if found else 0.0
@@ -158,7 +158,7 @@ def clean_grain(photo_srgb: Float32, settings: GateSettings | None = None) -> tu
     return denoise(photo_srgb, sigma_codes), sigma_codes
 
 
-def _edge_widths(photo_srgb: Float32, window_px: float) -> tuple[Float32, Float32, int]:
+def _edge_widths(photo_srgb: Float32, window_px: float, min_contrast_codes: float) -> tuple[Float32, Float32, int]:
     """Edge width in px and contrast in codes on a grid of cells, and the cell's size (module docstring)."""
     luma_codes = cv2.transform(np.ascontiguousarray(photo_srgb, np.float32), _LUMA_WEIGHTS * np.float32(255.0))
     dx = cv2.Sobel(luma_codes, cv2.CV_32F, 1, 0, ksize=1, scale=0.5)
@@ -175,9 +175,11 @@ def _edge_widths(photo_srgb: Float32, window_px: float) -> tuple[Float32, Float3
         return cv2.GaussianBlur(plane, (0, 0), sigma_cells, borderType=cv2.BORDER_REFLECT_101)
 
     energy = reduce(cv2.add(cv2.multiply(dx, dx), cv2.multiply(dy, dy)))
-    noise = np.float32(np.percentile(energy, _GRAIN_PERCENTILE))
     coherent = smooth(reduce(dx)) ** 2 + smooth(reduce(dy)) ** 2
-    total = np.maximum(smooth(energy) - noise, np.maximum(coherent, np.float32(1e-9)))
-    width_px = np.asarray(coherent / total * np.float32(window_px / np.sqrt(2)), np.float32)
     contrast = np.asarray(np.sqrt(coherent) * np.float32(window_px * np.sqrt(2 * np.pi)), np.float32)
+    total = smooth(energy)
+    flat = contrast < min_contrast_codes / 2  # nothing but noise there; a photo without such places shows none
+    noise = np.float32(np.percentile(total[flat], _FLAT_PERCENTILE) if flat.mean() > 0.01 else 0.0)
+    total = np.maximum(total - noise, np.maximum(coherent, np.float32(1e-9)))
+    width_px = np.asarray(coherent / total * np.float32(window_px / np.sqrt(2)), np.float32)
     return width_px, contrast, cell_px
