@@ -1,7 +1,19 @@
 """VAEEDOF, a distilled variational auto-encoder that fuses up to seven frames, and what judges fused images.
 
-The modules, in the order in which data flows through them:
+The modules, in the order in which data flows through them (those marked * need torch, the extra `train`):
 
-    metrics      fused image (+ truth)  -> figures; numpy only, as is `baselines`
-    baselines    frames                 -> fused images by classical methods, and the selection oracle
+    settings     a TOML recipe            -> what the network is and how it is trained
+    stacks       shards                   -> windows of stacks, training examples drawn by rule
+    model        * the picture of the network; `cost` counts it
+    teacher      * a diffusers folder, or a larger auto-encoder, to distil from
+    distil       * the three lessons: teacher, distil, fusion; `losses` says what errors cost
+    train        * recipe + dataset       -> weights; `progress` and `checkpoint` keep them, `validate` watches
+    tiles        * pictures               -> a fused picture, tile by tile, equal to the whole
+    frames       files                    -> frames of one size and exposure; `align` registers them
+    fuse         * files                  -> one file
+    baselines    frames                   -> fused images by classical methods, and the selection oracle
+    metrics      fused image (+ truth)    -> figures (with `metrics_*`)
+    evaluate     * dataset or `folders`   -> tables and pictures
+
+Plain functions for the command line: `fuse.fuse_files`, `train.train_from_recipe`, `evaluate.evaluate_folder`.
 """

@@ -75,6 +75,16 @@ def save_model(
     save_tensors(path, tensors, metadata)
 
 
+def save_half(source: Path, target: Path) -> int:
+    """A copy of a VAEEDOF checkpoint with float16 weights, as the package ships them; its size in bytes."""
+    tensors, metadata = load_tensors(source)
+    settings, about = read_about(metadata, source, "vaeedof")
+    model = VAEEDOF(settings)
+    fill(model, tensors, source)
+    save_model(target, model, settings, "vaeedof", about, half=True)
+    return target.stat().st_size
+
+
 def read_about(metadata: dict[str, str], path: Path, kind: str) -> tuple[ModelSettings, dict[str, Any]]:
     """Settings and story in a checkpoint's metadata; UserError if it is not a checkpoint of this kind."""
     if metadata.get("format") != FORMAT:

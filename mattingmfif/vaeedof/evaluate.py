@@ -254,4 +254,5 @@ def evaluate_folder(
         writer.writerows([row.stack, row.fuser, row.region, row.metric, f"{row.value:.6g}"] for row in rows)
     table = markdown_table(rows)
     (out / "table.md").write_text(table + "\n", encoding="utf-8")
+    report(table)
     return Evaluation(rows=rows, table=table)

@@ -35,6 +35,11 @@ def conv1(channels_in: int, channels_out: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 1)
 
 
+def by_frame(x: Tensor, like: Tensor) -> Tensor:
+    """`[B*N,...]` as `[B,N,...]`, B and N those of `like`."""
+    return x.reshape(*like.shape[:2], *x.shape[1:])
+
+
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     """The layer with all weights 0, so that what it adds starts as nothing."""
     nn.init.zeros_(layer.weight)
@@ -236,7 +241,7 @@ class PixelPath(nn.Module):
         """Picture `[B,3,H,W]`, finest-band shares `[B,N,H,W]`; pictures `[B,N,3,H,W]`, the rest at stem stride."""
         b, n, _, height, width = pictures.shape
         flat, to_full = frames.flatten(0, 1), self.stem_px
-        hidden = (self.from_frame(flat) + self.from_guide(guides.flatten(0, 1))).unflatten(0, (b, n))
+        hidden = by_frame(self.from_frame(flat) + self.from_guide(guides.flatten(0, 1)), guides)
         hidden = F.relu(hidden + self.from_decoder(decoded)[:, None]).flatten(0, 1)
         scores = F.pixel_shuffle(self.score(F.relu(self.near(hidden))), to_full)
         shares = _shares(scores.reshape(b, n, BANDS, height, width).float(), present)
@@ -289,9 +294,8 @@ class Decoder(nn.Module):
 
 def guides_at(guides: Tensor, like: Tensor) -> Tensor:
     """Guides `[B,N,G,h,w]` bilinearly at the stride of `like`."""
-    b, n = guides.shape[:2]
     flat = F.interpolate(guides.flatten(0, 1), size=like.shape[-2:], mode="bilinear", align_corners=False)
-    return flat.unflatten(0, (b, n))
+    return by_frame(flat, guides)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +331,7 @@ class VAEEDOF(nn.Module):
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents `[B,N,C,H/8,W/8]` of pictures `[B,N,3,H,W]`."""
         latents: Tensor = self.encoder(pictures.flatten(0, 1))
-        return latents.unflatten(0, pictures.shape[:2])
+        return by_frame(latents, pictures)
 
     def fuse_latents(self, latents: Tensor, present: Tensor) -> Fused:
         """The fused latent, guides and shares."""
@@ -342,9 +346,8 @@ class VAEEDOF(nn.Module):
         self, fused: Fused, pictures: Tensor, present: Tensor, skips: list[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Picture `[B,3,H,W]` and finest-band shares `[B,N,H,W]` from fused latents and the frames' pictures."""
-        shape = pictures.shape[:2]
         flat = self.encoder.skips(pictures.flatten(0, 1)) if skips is None else skips
-        found = [skip.unflatten(0, shape) for skip in flat]
+        found = [by_frame(skip, pictures) for skip in flat]
         x = self.decoder.finish(self.decoder.deepest(fused.latent), self.mixes, found, fused.guides, present)
         picture, shares = self.pixels(pictures, x, found[0], guides_at(fused.guides, x), present)
         return picture, shares
@@ -355,7 +358,7 @@ class VAEEDOF(nn.Module):
             present = torch.ones(pictures.shape[:2], dtype=torch.bool, device=pictures.device)
         check_pictures(pictures, present)
         skips = self.encoder.skips(pictures.flatten(0, 1))
-        latents = self.encoder.to_latent(F.relu(self.encoder.deepest(skips[-1]))).unflatten(0, pictures.shape[:2])
+        latents = by_frame(self.encoder.to_latent(F.relu(self.encoder.deepest(skips[-1]))), pictures)
         picture: Tensor = self.decode(self.fuse_latents(latents, present), pictures, present, skips)[0]
         return picture
 

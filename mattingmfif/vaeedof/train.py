@@ -11,6 +11,7 @@ on CUDA nearly.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 import math
@@ -180,6 +181,7 @@ def train_from_recipe(
     *,
     stage: str = "all",
     teacher: str | Path | None = None,
+    degrade: str | None = None,
     seed: int = 0,
     device: str = "auto",
     stop_after: int | None = None,
@@ -190,23 +192,22 @@ def train_from_recipe(
     """Train a VAEEDOF on a dataset's `train` split and return the path of its weights (or of the last stage's).
 
     stage: `teacher`, `distil`, `fusion`, or `all` that has steps. teacher: a diffusers AutoencoderKL folder or a
-    teacher checkpoint, instead of training one. `stop_after` ends each stage early; the same call without it goes on.
-    `source` and `validation_source` replace the dataset's splits `train` and `val` (for stacks in memory). UserError
-    for a dataset without samples, a folder of another training, a stage whose predecessor is missing.
+    teacher checkpoint, instead of training one. `degrade` replaces the recipe's `data.degrade`. `stop_after` ends each
+    stage early; the same call without it goes on. `source` and `validation_source` replace the dataset's splits `train`
+    and `val` (for stacks in memory). UserError for a dataset without samples, a folder of another training, a stage
+    whose predecessor is missing.
     """
     if stage not in (*STAGES, "all"):
         raise UserError(f"--stage {stage}: not known; use {', '.join((*STAGES, 'all'))}")
     chosen, out = choose_device(device), Path(out)
+    if degrade is not None:
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, degrade=degrade))
     source = open_stacks(dataset, "train") if source is None else source
     if not len(source):
         raise UserError(f"{dataset}: no sample to train on")
-    identity = {"recipe": recipe.to_plain(), "seed": seed, "data": data_identity(source)}
-    story = {
-        **identity,
-        "samples": len(source),
-        "torch": torch.__version__,
-        "teacher": str(teacher) if teacher else None,
-    }
+    named = Path(teacher).name if teacher else None
+    identity = {"recipe": recipe.to_plain(), "seed": seed, "data": data_identity(source), "teacher": named}
+    story = {**identity, "samples": len(source), "torch": torch.__version__}
     write_aside(out / "train.json", json.dumps(story, indent=1, sort_keys=True).encode())
     stages = [name for name in STAGES if stage in (name, "all")]
     if teacher is not None and stage == "all":

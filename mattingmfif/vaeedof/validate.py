@@ -26,7 +26,7 @@ class Validation:
         rng, places = np.random.default_rng(0), Places(source)
         self.stacks: list[Stack] = []
         for k in range(CROPS):
-            index = k % len(source)
+            index = k * len(source) // CROPS  # spread over the samples, which come photo by photo
             self.stacks.append(source.stack(index, places.window(index, crop_px, True, rng)))
         self.pyramids = [laplacian_pyramid(stack.frames) for stack in self.stacks]
 

@@ -20,7 +20,7 @@ from mattingmfif.vaeedof.tiles import fuse_pictures
 def main() -> None:
     """Fuse random frames with both architectures and print what it took."""
     frames, height, width, threads = [
-        int(word) for word in [*sys.argv[1:5], *"7 2160 3840 2".split()[len(sys.argv) - 1 :]]
+        int(word) for word in [*sys.argv[1:5], *["7", "2160", "3840", "2"][len(sys.argv) - 1 :]]
     ]
     torch.set_num_threads(threads)
     pictures = torch.rand(frames, 3, height, width) * 2 - 1

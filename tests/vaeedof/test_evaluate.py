@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from pathlib import Path
 
@@ -105,9 +104,9 @@ def test_training_and_judging_join_on_shards(small_dataset: Path, tmp_path: Path
     none, few = StageSettings(steps=0), StageSettings(steps=2, batch=1, crop_px=64)
     recipe = TrainRecipe(name="tiny", model=TINY, stages=Stages(teacher=none, distil=none, fusion=few))
     for degrade in ("physical", "hard-mask"):
-        kind = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, degrade=degrade))
-        path = train_from_recipe(kind, small_dataset, tmp_path / degrade, stage="fusion", **SILENT)
+        path = train_from_recipe(recipe, small_dataset, tmp_path / degrade, stage="fusion", degrade=degrade, **SILENT)
         evaluate_folder(small_dataset, tmp_path / "out", checkpoint=path, limit=1, degrade=degrade, **SILENT)
+    assert json.loads((tmp_path / "hard-mask" / "train.json").read_text())["recipe"]["data"]["degrade"] == "hard-mask"
     story = json.loads((tmp_path / "physical" / "train.json").read_text())
     assert story["samples"] == 3
     assert story["data"] == data_identity(open_stacks(small_dataset, "train"))

@@ -33,7 +33,7 @@ CONFIG: dict[str, Any] = {
     "up_block_types": ["UpDecoderBlock2D"] * 4,
 }
 
-# Golden: diffusers 0.42.1 AutoencoderKL with the weights of `_weights`, float32 on a CPU, at latent (1, 2), pixel (7, 9)
+# Golden: diffusers 0.42.1 AutoencoderKL with the weights of `_weights`, float32, at latent (1, 2), pixel (7, 9)
 GOLDEN_LATENT = [-0.055112, 0.115955, -0.110229, 0.096623]
 GOLDEN_DECODED = [1.585731, 3.275469, -1.660821]
 
