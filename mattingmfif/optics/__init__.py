@@ -22,6 +22,7 @@ from mattingmfif.optics.aperture import Aperture
 from mattingmfif.optics.focus import plan_focus
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
 from mattingmfif.optics.psf import psf
+from mattingmfif.optics.refocus import refocus, scene_from_depth
 from mattingmfif.optics.render import Exposure, expose_stack, render, render_stack
 from mattingmfif.optics.scene import Layer, Scene, composite, composite_trust, depth_m, visible_weights
 from mattingmfif.optics.scene import depth_m as scene_depth_m
@@ -44,8 +45,10 @@ __all__ = [
     "expose_stack",
     "plan_focus",
     "psf",
+    "refocus",
     "render",
     "render_stack",
     "scene_depth_m",
+    "scene_from_depth",
     "visible_weights",
 ]

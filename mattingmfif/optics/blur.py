@@ -207,7 +207,7 @@ def _blur_window(
     top, left = box[0] - wanted[0] * step, box[2] - wanted[2] * step
     for plane in source:
         window = _window(plane, read[0] - oy, read[1] - oy, read[2] - ox, read[3] - ox)
-        blurred = np.empty(window.shape, np.float32)
+        blurred: Float32 = np.empty(window.shape, np.float32)
         _convolve(window, kernel, pyramid.border, blurred)
         blurred = blurred[wanted[0] - read[0] : wanted[1] - read[0], wanted[2] - read[2] : wanted[3] - read[2]]
         if step > 1:
