@@ -36,8 +36,6 @@ LAPLACIAN_EPSILON = 1e-7
 _GUIDE_RADIUS_PX, _GUIDE_EPSILON = 1, 1e-5
 _TOLERANCE, _MAX_ITERATIONS = 1e-7, 3000
 _MAX_FILL_PER_ROW = 220
-#: the band does not grow for fewer unsettled pixels than these
-_FEW_PX = 200
 #: unknowns up to which the exact factorisation is fastest and fits into a few hundred MB
 _MAX_DIRECT = 250_000
 
@@ -122,7 +120,7 @@ def _grown(photo: Float32, labels: Labels, subjects: int, scale: int, rounds: in
         grown, unsettled = grow_unsettled(
             small_labels, solved, max(1.0, reach_px / scale), border_px=max(1.5, 12 / scale)
         )
-        if unsettled * scale * scale < _FEW_PX:
+        if unsettled * scale * scale < 2 * reach_px:  # a few pixels: no hair, but noise
             break
         small_labels = grown
         labels = _with_unknown_cells(labels, grown == UNKNOWN, scale)

@@ -173,7 +173,7 @@ def over_alphas(fractions: Sequence[Float32]) -> tuple[list[Float32], list[Float
         if (hidden > 0).any():
             through = np.float32(1) - hidden
             own = np.clip(fraction[window] / np.maximum(through, np.float32(1e-3)), 0.0, 1.0)
-            alpha[window] = np.where(hidden > 0, push_pull(own, through * through), own)
+            alpha[window] = np.where(hidden > 0, push_pull(own, known_behind(hidden)), own)
         alphas.append(alpha)
         covers.append(covered)
         covered = covered.copy()

@@ -127,7 +127,8 @@ def predict(model: Model, photo_srgb: Float32) -> Float32:
     from PIL import Image
 
     codes = np.round(np.clip(photo_srgb, 0, 1) * 255).astype(np.uint8)
-    planes = _session(model.name, str(model.path)).predict(Image.fromarray(codes))
+    with np.errstate(invalid="ignore"):  # rembg stretches the answer to 0..1, also a constant one
+        planes = _session(model.name, str(model.path)).predict(Image.fromarray(codes))
     return np.asarray(planes[0].convert("L"), np.float32) / np.float32(255)
 
 

@@ -71,7 +71,7 @@ def matte_files(root: Path | str, rel_path: str, mattes: Path | str | None = Non
 
 
 def _files(root: Path, rel_path: str, mattes: Path | None) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
+    numbered: dict[str, list[tuple[int, Path]]] = {}
     stem = Path(rel_path).stem
     folders = [root / Path(rel_path).parent] if mattes is None else [mattes / Path(rel_path).parent, mattes]
     pattern = re.compile(re.escape(stem) + r"(?:\.(alpha|mask|trimap|scribbles|plate|box))?(?:\.(\d+))?\.(\w+)")
@@ -86,10 +86,10 @@ def _files(root: Path, rel_path: str, mattes: Path | None) -> dict[str, list[Pat
             if kind == "plate" and suffix in (".jpg", ".jpeg"):
                 suffix = ".png"
             if kind is not None and (suffix == ".txt" if kind == "box" else suffix in _SUFFIXES):
-                found.setdefault(kind, []).append(file)
-        if found:
+                numbered.setdefault(kind, []).append((int(match.group(2) or 1), file))
+        if numbered:
             break  # the mirrored sub-folder counts before the flat one
-    return found
+    return {kind: [file for _, file in sorted(files)] for kind, files in numbered.items()}
 
 
 def _listed(folder: Path, stem: str) -> Iterator[Path]:

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from mattingmfif.matting.foreground import agree_with_photo, clean_tails, split_colours
+
+
+def test_colours_are_unmixed_far_better_than_by_taking_the_photo(composed):
+    photo, alpha, foreground, background = composed(soft_px=6.0)
+    soft = (alpha > 0.1) & (alpha < 0.9)
+    for scale in (1, 2):
+        found_f, found_b = split_colours(photo, alpha, scale)
+        assert np.abs(found_f - foreground)[soft].mean() < 0.4 * np.abs(photo - foreground)[soft].mean()
+        assert np.abs(found_b - background)[soft].mean() < 0.4 * np.abs(photo - background)[soft].mean()
+        assert min(found_f.min(), found_b.min()) >= 0
+        assert max(found_f.max(), found_b.max()) <= 1
+
+
+def test_without_soft_pixels_both_colours_are_the_photo():
+    photo = np.random.default_rng(0).random((8, 9, 3), np.float32)
+    foreground, background = split_colours(photo, np.eye(8, 9, dtype=np.float32))
+    assert np.array_equal(foreground, photo)
+    assert np.array_equal(background, photo)
+
+
+@pytest.mark.parametrize("layers", [2, 3, 4])
+def test_corrected_colours_reproduce_the_photo_within_the_range_of_colours(layers):
+    rng = np.random.default_rng(layers)
+    photo = rng.random((3000, 3), np.float32)
+    fractions = rng.random((layers, 3000), np.float32) ** 3
+    fractions /= fractions.sum(axis=0)
+    colours = list(rng.random((layers, 3000, 3), np.float32))
+    corrected = agree_with_photo(photo, colours, list(fractions))
+    picture = sum(f[:, None] * c for f, c in zip(fractions, corrected, strict=True))
+    assert np.abs(picture - photo).max() < 1e-3
+    assert np.abs(picture - photo).mean() < 1e-5
+    assert min(c.min() for c in corrected) >= 0
+    assert max(c.max() for c in corrected) <= 1
+
+
+def test_colours_that_already_agree_are_not_changed(composed):
+    photo, alpha, foreground, background = composed()
+    corrected = agree_with_photo(photo, [foreground, background], [alpha, 1 - alpha])
+    assert np.abs(corrected[0] - foreground).max() < 1e-5
+    assert np.abs(corrected[1] - background).max() < 1e-5
+
+
+def test_the_layer_that_is_seen_more_gives_way_more():
+    photo = np.full((1, 3), 0.5, np.float32)
+    colours = [np.full((1, 3), 0.4, np.float32)] * 2
+    weights = [np.array([0.8], np.float32), np.array([0.2], np.float32)]
+    first, second = agree_with_photo(photo, colours, weights)
+    assert (first - 0.4)[0, 0] == pytest.approx(4 * (second - 0.4)[0, 0], rel=1e-3)
+
+
+def test_tails_are_cut_and_the_middle_is_kept():
+    ramp = np.linspace(0, 1, 101, dtype=np.float32).reshape(1, -1)
+    (cleaned,) = clean_tails([ramp], 0.02)
+    assert not cleaned[ramp < 0.02].any()
+    assert (cleaned[ramp > 0.98] == 1).all()
+    middle = (ramp >= 0.02) & (ramp <= 0.98)
+    assert np.array_equal(cleaned[middle], ramp[middle])
+
+
+def test_a_faint_speck_vanishes_and_the_subject_stays():
+    fraction = np.zeros((40, 40), np.float32)
+    fraction[5:15, 5:15] = 1
+    fraction[30:33, 30:33] = 0.06
+    (cleaned,) = clean_tails([fraction], 0.02)
+    assert not cleaned[25:, 25:].any()
+    assert (cleaned[5:15, 5:15] == 1).all()
+
+
+def test_cleaned_fractions_never_sum_to_more_than_one():
+    first = np.full((4, 4), 0.985, np.float32)
+    second = np.full((4, 4), 0.03, np.float32)
+    second[0, 0] = 0.5
+    total = np.sum(clean_tails([first, second], 0.02), axis=0)
+    assert total.max() <= 1 + 1e-6

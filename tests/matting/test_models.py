@@ -1,0 +1,158 @@
+import importlib.util
+import socket
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+from mattingmfif.errors import Refused, UserError
+from mattingmfif.matting import MattingSettings, choose_segmenter, find_subjects, models
+from mattingmfif.matting.segment import iou
+
+needs_rembg = pytest.mark.skipif(
+    importlib.util.find_spec("rembg") is None or importlib.util.find_spec("onnxruntime") is None,
+    reason="rembg and onnxruntime are not installed",
+)
+
+
+def _field(number, content):
+    """One field of a protocol buffer: a varint for numbers, length-delimited for the rest."""
+
+    def varint(value):
+        out = b""
+        while value > 127:
+            out += bytes([value & 127 | 128])
+            value >>= 7
+        return out + bytes([value])
+
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    content = content.encode() if isinstance(content, str) else content
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def _value(name, channels):
+    """A ValueInfoProto: float tensor [1, channels, 320, 320]."""
+    shape = b"".join(_field(1, _field(1, size)) for size in (1, channels, 320, 320))
+    return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, shape)))
+
+
+def brightness_model():
+    """A real ONNX model of one node: its answer is the mean of the three channels."""
+    axes = _field(1, "axes") + _field(8, 1) + _field(20, 7)
+    keep = _field(1, "keepdims") + _field(3, 1) + _field(20, 2)
+    node = _field(1, "input.1") + _field(2, "out") + _field(4, "ReduceMean") + _field(5, axes) + _field(5, keep)
+    graph = _field(1, node) + _field(2, "tiny") + _field(11, _value("input.1", 3)) + _field(12, _value("out", 1))
+    return _field(1, 7) + _field(7, graph) + _field(8, _field(2, 11))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("the network was touched")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    monkeypatch.delenv("REMBG_HOME", raising=False)
+    return tmp_path
+
+
+def _photo():
+    photo = np.full((120, 160, 3), 0.15, np.float32)
+    y, x = np.mgrid[:120, :160]
+    disc = np.hypot(y - 60, x - 80) < 30
+    photo[disc] = [0.9, 0.8, 0.7]
+    return photo, disc
+
+
+@needs_rembg
+def test_a_real_model_on_disk_cuts_out_a_subject_without_the_network(home, no_network):
+    (home / "u2net.onnx").write_bytes(brightness_model())
+    photo, disc = _photo()
+    subjects = find_subjects(photo, MattingSettings(segmenter="rembg", rembg_model="u2net"))
+    assert subjects.segmenter == "rembg"
+    assert iou(np.asarray(subjects.masks[0]), disc) > 0.9
+    assert subjects.model["model"] == "u2net"
+    assert subjects.model["model_licence"] == "Apache-2.0"
+    assert len(subjects.model["model_sha256"]) == 64
+    assert choose_segmenter(MattingSettings(), any_given=False)[0] == "rembg"
+
+
+@needs_rembg
+def test_a_model_may_lie_anywhere(home, tmp_path_factory, no_network):
+    file = tmp_path_factory.mktemp("elsewhere") / "weights.onnx"
+    file.write_bytes(brightness_model())
+    model = models.available_model(f"u2netp={file}")
+    photo, disc = _photo()
+    probability = models.predict(model, photo)
+    assert probability.shape == disc.shape
+    assert iou(probability > 0.5, disc) > 0.9
+
+
+@needs_rembg
+def test_subjects_are_the_parts_of_the_mask_within_the_allowed_sizes(home, no_network):
+    (home / "u2net.onnx").write_bytes(brightness_model())
+    photo = np.full((120, 200, 3), 0.1, np.float32)
+    for x in (30, 100, 170):
+        cv2.circle(photo, (x, 60), 20, (0.9, 0.9, 0.9), -1)
+    photo[5, 5] = 1
+    subjects = find_subjects(photo, MattingSettings(segmenter="rembg", rembg_model="u2net", max_subjects=2))
+    assert len(subjects.masks) == 2
+    with pytest.raises(Refused) as caught:
+        find_subjects(np.full((90, 90, 3), 0.5, np.float32), MattingSettings(segmenter="rembg", rembg_model="u2net"))
+    assert caught.value.reason == "no-subject"
+
+
+@needs_rembg
+def test_a_file_that_is_no_model_is_one_clear_line(home):
+    (home / "u2net.onnx").write_bytes(b"not a model")
+    with pytest.raises(UserError, match="onnxruntime can load"):
+        find_subjects(_photo()[0], MattingSettings(segmenter="rembg", rembg_model="u2net"))
+
+
+@pytest.mark.parametrize("name", ["bria-rmbg", "withoutbg", "u2net_custom"])
+def test_only_local_models_under_a_free_licence_are_allowed(home, name):
+    with pytest.raises(UserError, match="allowed"):
+        models.available_model(name)
+
+
+def test_missing_weights_are_never_fetched_unless_asked(home, no_network):
+    assert models.available_model() is None
+    assert models.available_model("u2net") is None
+    with pytest.raises(UserError, match="U2NET_HOME"):
+        find_subjects(_photo()[0], MattingSettings(segmenter="rembg", rembg_model="u2net"))
+    with pytest.raises(UserError, match="no file"):
+        models.available_model(f"u2net={home / 'none.onnx'}")
+
+
+@needs_rembg
+def test_a_download_happens_only_when_it_is_allowed_by_name(home, monkeypatch):
+    file = home / "fetched.onnx"
+    file.write_bytes(brightness_model())
+
+    class Session:
+        @classmethod
+        def download_models(cls):
+            return str(file)
+
+    monkeypatch.setattr(models, "_session_class", lambda name: Session)
+    assert models.available_model("u2net") is None
+    assert models.available_model("u2net", allow_download=True).path == file
+
+
+def test_without_rembg_the_package_says_so_and_works(home, monkeypatch):
+    (home / "u2net.onnx").write_bytes(brightness_model())
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    assert models.available_model("u2net") is None
+    assert choose_segmenter(MattingSettings(), any_given=False)[0] == "classical"
+
+
+def test_the_tiny_model_is_a_protocol_buffer_of_a_few_hundred_bytes():
+    assert 100 < len(brightness_model()) < 400
+    assert struct.unpack("B", brightness_model()[:1])[0] == 8

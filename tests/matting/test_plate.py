@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from mattingmfif.matting.foreground import split_colours
+from mattingmfif.matting.plate import add_grain, fill_plate, known_behind
+from mattingmfif.pixels.grain import grain_sigma
+
+
+def test_what_was_photographed_is_known_and_what_was_hidden_is_not():
+    covered = np.array([[0.0, 0.5, 0.9, 0.95, 1.0]], np.float32)
+    assert known_behind(covered)[0] == pytest.approx([1, 1, 1, 0.5, 0], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["push-pull", "ns"])
+def test_the_plate_is_the_background_where_seen_and_plausible_near_the_outline(composed, method):
+    photo, alpha, _, background = composed(soft_px=3.0)
+    plate, known = fill_plate(split_colours(photo, alpha)[1], alpha, method=method, ring_px=6)
+    assert np.array_equal(plate[alpha == 0], split_colours(photo, alpha)[1][alpha == 0])
+    assert 0 <= plate.min() <= plate.max() <= 1
+    assert (known[alpha == 1] == 0).all()
+    ring = (alpha > 0.9) & (np.roll(alpha, 4, 0) < 0.9)
+    subject = np.abs(photo - background)[ring].mean()
+    assert np.abs(plate - background)[ring].mean() < 0.3 * subject
+
+
+def test_nothing_hidden_leaves_the_photo():
+    photo = np.random.default_rng(0).random((6, 7, 3), np.float32)
+    plate, known = fill_plate(photo, np.zeros((6, 7), np.float32))
+    assert np.array_equal(plate, photo)
+    assert (known == 1).all()
+
+
+def test_a_cover_over_everything_still_gives_numbers():
+    plate, known = fill_plate(np.full((6, 7, 3), 0.4, np.float32), np.ones((6, 7), np.float32))
+    assert np.isfinite(plate).all()
+    assert not known.any()
+
+
+def test_grain_like_the_photos_lies_on_invented_pixels_only_and_is_always_the_same():
+    plate = np.full((128, 160, 3), 0.2, np.float32)
+    known = np.zeros((128, 160), np.float32)
+    known[:, :32] = 1
+    first, second = plate.copy(), plate.copy()
+    add_grain(first, known, 3.0)
+    add_grain(second, known, 3.0)
+    assert np.array_equal(first, second)
+    assert np.array_equal(first[:, :32], plate[:, :32])
+    from mattingmfif.pixels.colour import linear_to_srgb
+
+    assert grain_sigma(linear_to_srgb(first[:, 32:])) == pytest.approx(3.0, rel=0.2)
+    untouched = plate.copy()
+    add_grain(untouched, known, 0.1)
+    assert np.array_equal(untouched, plate)

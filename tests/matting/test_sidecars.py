@@ -1,0 +1,132 @@
+import cv2
+import numpy as np
+import pytest
+
+from mattingmfif.errors import REASONS, Refused
+from mattingmfif.matting.sidecars import matte_files, mattes_without_photo, read_user_input
+from mattingmfif.matting.trimap import UNKNOWN
+
+SHAPE = (40, 60)
+
+
+def _disc(value=255, dtype=np.uint8):
+    matte = np.zeros(SHAPE, dtype)
+    matte[10:30, 20:40] = value
+    return matte
+
+
+def _write(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+
+
+def test_every_kind_of_file_beside_a_photo_is_read(tmp_path):
+    _write(tmp_path / "trip" / "fox.alpha.png", _disc(32768, np.uint16))
+    _write(tmp_path / "trip" / "fox.alpha.2.png", np.roll(_disc(), 15, axis=1))
+    _write(tmp_path / "trip" / "fox.mask.png", _disc())
+    trimap = np.full(SHAPE, 128, np.uint8)
+    trimap[:5], trimap[15:25, 25:35] = 0, 255
+    _write(tmp_path / "trip" / "fox.trimap.png", trimap)
+    _write(tmp_path / "trip" / "fox.scribbles.png", trimap)
+    _write(tmp_path / "trip" / "fox.plate.png", np.full((*SHAPE, 3), [0, 0, 255], np.uint8))
+    (tmp_path / "trip" / "fox.box.txt").write_text("# one box\n20, 10, 40, 30\n")
+    user = read_user_input(tmp_path, "trip/fox.jpg", SHAPE)
+    assert len(user.alphas) == 2
+    assert user.alphas[0][20, 30] == pytest.approx(0.5, abs=1e-4)
+    assert user.masks[0].sum() == 400
+    assert sorted(np.unique(user.labels)) == [UNKNOWN, 0, 1]
+    assert user.boxes == ((20, 10, 40, 30),)
+    assert user.plate_linear[0, 0].tolist() == [1, 0, 0]
+    assert user.says_something
+    assert len(matte_files(tmp_path, "trip/fox.jpg")) == 7
+
+
+def test_files_of_other_photos_are_left_alone(tmp_path):
+    _write(tmp_path / "foxes.alpha.png", _disc())
+    _write(tmp_path / "fox.png", _disc())
+    assert not read_user_input(tmp_path, "fox.png", SHAPE).says_something
+
+
+def test_in_a_folder_of_mattes_a_plain_name_is_an_alpha(tmp_path):
+    _write(tmp_path / "mattes" / "trip" / "fox.png", _disc())
+    _write(tmp_path / "mattes" / "fox.png", np.zeros(SHAPE, np.uint8))
+    user = read_user_input(tmp_path, "trip/fox.jpg", SHAPE, mattes=tmp_path / "mattes")
+    assert user.alphas[0].max() == 1
+    _write(tmp_path / "mattes" / "ox.png", _disc())
+    assert mattes_without_photo(tmp_path / "mattes", ["trip/fox.jpg"]) == ["fox.png", "ox.png"]
+
+
+def test_mattes_are_reduced_with_their_photo(tmp_path):
+    _write(tmp_path / "fox.alpha.png", _disc())
+    _write(tmp_path / "fox.trimap.png", np.where(_disc() > 0, 255, 128).astype(np.uint8))
+    (tmp_path / "fox.box.txt").write_text("20 10 40 30")
+    user = read_user_input(tmp_path, "fox.jpg", SHAPE, (20, 30))
+    assert user.alphas[0].shape == user.labels.shape == (20, 30)
+    assert user.alphas[0].sum() == pytest.approx(100)
+    assert user.boxes == ((10, 5, 20, 15),)
+    assert (user.labels == 1).sum() == 100
+
+
+def test_a_cut_out_gives_its_alpha_channel(tmp_path):
+    rgba = np.dstack([np.random.default_rng(0).integers(0, 255, (*SHAPE, 3), dtype=np.uint8), _disc()])
+    _write(tmp_path / "fox.alpha.png", rgba)
+    assert np.array_equal(read_user_input(tmp_path, "fox.jpg", SHAPE).alphas[0], _disc() / np.float32(255))
+
+
+def test_a_grey_matte_stored_in_colour_is_grey(tmp_path):
+    _write(tmp_path / "fox.alpha.png", np.repeat(_disc()[..., None], 3, axis=2))
+    assert read_user_input(tmp_path, "fox.jpg", SHAPE).alphas[0].max() == 1
+
+
+def test_two_trimaps_become_one_map_of_two_subjects(tmp_path):
+    for number, columns in (("", slice(5, 15)), (".2", slice(35, 45))):
+        trimap = np.zeros(SHAPE, np.uint8)
+        trimap[10:30, columns] = 255
+        _write(tmp_path / f"fox.trimap{number}.png", trimap)
+    labels = read_user_input(tmp_path, "fox.jpg", SHAPE).labels
+    assert labels[20, 10] == 1
+    assert labels[20, 40] == 2
+    assert labels[0, 0] == 0
+
+
+def _colour(path):
+    _write(path / "fox.alpha.png", np.random.default_rng(0).integers(0, 255, (*SHAPE, 3), dtype=np.uint8))
+
+
+def _other_size(path):
+    _write(path / "fox.mask.png", np.zeros((41, 60), np.uint8))
+
+
+def _broken(path):
+    (path / "fox.alpha.png").write_bytes(b"\x89PNG\r\n\x1a\n...")
+
+
+def _bad_box(path):
+    (path / "fox.box.txt").write_text("10 10 5 20")
+
+
+def _box_words(path):
+    (path / "fox.box.txt").write_text("left top right bottom")
+
+
+def _no_box(path):
+    (path / "fox.box.txt").write_text("# none\n")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason", "says"),
+    [
+        (_colour, "colour-matte", "fox.alpha.png"),
+        (_other_size, "matte-size", "60x41.*60x40"),
+        (_broken, "matte-unreadable", "fox.alpha.png"),
+        (_bad_box, "box-invalid", "line 1"),
+        (_box_words, "box-invalid", "line 1"),
+        (_no_box, "box-invalid", "no box"),
+    ],
+)
+def test_unusable_files_are_refused_by_name(tmp_path, make, reason, says):
+    make(tmp_path)
+    with pytest.raises(Refused, match=says) as caught:
+        read_user_input(tmp_path, "fox.jpg", SHAPE)
+    assert caught.value.reason == reason
+    assert caught.value.reason in REASONS
