@@ -21,13 +21,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mattingmfif.dataset.reader import open_shards
-    from mattingmfif.optics import Aperture, Layer, Scene, ThinLens, render, render_stack
+    from mattingmfif.optics import Aperture, Layer, Scene, ThinLens, refocus, render, render_stack
 
 _HOME = {
     "ThinLens": "optics",
     "Aperture": "optics",
     "Layer": "optics",
     "Scene": "optics",
+    "refocus": "optics",
     "render": "optics",
     "render_stack": "optics",
     "open_shards": "dataset.reader",
@@ -40,6 +41,7 @@ __all__ = [
     "ThinLens",
     "__version__",
     "open_shards",
+    "refocus",
     "render",
     "render_stack",
 ]

@@ -77,6 +77,7 @@ def take_apart(plan: Plan, source_index: int, inputs: Inputs) -> Ingredients:
         if prepared.user_input_given:
             raise  # a person asked for this matte: it is not dropped in silence
         return Ingredients(prepared=prepared, cutouts=None, why_not=str(refused))
+    prepared.__dict__.pop("srgb", None)  # a hundred megabytes at 4K that nobody asks for again
     return Ingredients(prepared=prepared, cutouts=cutouts, why_not="")
 
 

@@ -172,8 +172,8 @@ def test_an_interrupted_run_stops_within_seconds_and_says_how_to_go_on(
         os.killpg(process.pid, signal.SIGINT)
     else:
         os.kill(process.pid, signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert time.monotonic() - began < 20
+    _, stderr = process.communicate(timeout=120)
+    assert time.monotonic() - began < 45  # seconds on a free machine; a worker that is waited for would take minutes
     assert process.returncode == 130
     assert "run the same command to go on" in stderr
     assert "Traceback" not in stderr
