@@ -30,9 +30,9 @@ SOURCES_CSV = "sources.csv"
 
 #: licences as the Hub writes them, by SPDX identifier in lower case
 _HUB_LICENCES = frozenset(
-    "cc0-1.0 cc-by-2.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 "
-    "cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-nc-nd-4.0 apache-2.0 mit bsd-3-clause "
-    "unlicense pddl odc-by unknown".split()
+    {"cc0-1.0", "apache-2.0", "mit", "bsd-3-clause", "unlicense", "pddl", "odc-by", "unknown"}
+    | {f"cc-{kind}-{version}" for kind in ("by", "by-nc", "by-sa", "by-nc-sa") for version in ("2.0", "3.0", "4.0")}
+    | {"cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"}
 )
 #: the Hub's names of splits
 _HUB_SPLITS = {"val": "validation"}
@@ -44,13 +44,13 @@ COLUMN_TEXTS: dict[str, str] = {
     "split": "train, val or test; no source photograph and no near-duplicate is in two splits",
     "sources": "photographs it is made of: path, sha256 of the file, licence, author, url",
     "licence": "licences of all its sources, joined by AND",
-    "camera": "focal length and sensor width in mm, f-number, image width in px, aperture, options, depth coding, draws",
-    "layers": "layers nearest first, the background last: kind, index of its source, nearest and farthest distance in m",
+    "camera": "focal length and sensor width in mm, f-number, image width in px, aperture, depth coding, draws",
+    "layers": "layers nearest first, the background last: kind, index of the source, nearest and farthest metres",
     "focus_plan": "how the focus distances were chosen: tile, layers, random or gap",
     "focus_distance_m": "focus distance of every frame in metres",
     "all_in_focus": "the target: the scene without blur, sRGB",
     **{name: "a frame of the stack, sRGB; null beyond the last frame" for name in FRAME_COLUMNS},
-    "depth": "distance of the layer seen most: uint16 code c, 1 / metres = c * camera.depth_scale + camera.depth_offset",
+    "depth": "distance of the layer seen most: uint16, 1 / metres = code * camera.depth_scale + camera.depth_offset",
     **{name: "matte of a layer, uint16, 65535 = opaque, 0 the nearest; null beyond the last" for name in ALPHA_COLUMNS},
     "sharpest_frame": "index of the frame with the least blur radius; 255 where it is over 0.5 px in all (the gap)",
     "boundary": "255 where the blur of a matte edge reaches in some frame, else 0",
@@ -84,9 +84,9 @@ def card(shards: Shards, numbers: Description, name: str) -> str:
     parts = [
         _front_matter(numbers, name),
         f"# {markdown(name)}: focal stacks with a true all-in-focus target",
-        "Training data for multi-focus image fusion. Real photographs are taken apart into layers by alpha matting, every "
-        "layer gets a distance, and the layered scene is photographed again through a thin lens at several focus "
-        "distances. The target is the same scene without blur, so frames and target agree exactly where a frame is sharp.",
+        "Training data for multi-focus image fusion. Real photographs are taken apart into layers by alpha matting, "
+        "every layer gets a distance, and the layered scene is photographed again through a thin lens at several focus "
+        "distances. The target is the same scene without blur: frames and target agree exactly where a frame is sharp.",
         f"![a sample with its maps and frames](previews/{picture}.jpg)" if picture else "",
         _numbers_section(numbers),
         _loading_section(numbers),
@@ -186,8 +186,8 @@ def _loading_section(numbers: Description) -> str:
     sixteen = ""
     if numbers.bits == 16:
         sixteen = (
-            "\n\nFrames and target have 16 bits a channel. Pillow would silently give 8, so `datasets` returns their bytes; "
-            "read them with `mattingmfif`."
+            "\n\nFrames and target have 16 bits a channel. Pillow would silently give 8, so `datasets` returns their "
+            "bytes; read them with `mattingmfif`."
         )
     return f"""## Loading
 
@@ -205,7 +205,7 @@ sample.crop(0, 0, 512, 512).frames  # decodes only the tiles it needs
 ```python
 from datasets import load_dataset
 
-stacks = load_dataset("parquet", data_files="data/{numbers.splits[0].name if numbers.splits else "train"}-*.parquet")
+stacks = load_dataset("PATH/TO/THIS/FOLDER")  # pictures; absent frames are None
 ```{sixteen}"""
 
 
@@ -227,11 +227,11 @@ def _making_section(numbers: Description) -> str:
             "## How it was made",
             f"By mattingmfif {', '.join(markdown(text) for text in numbers.toolkit_versions)} with the recipe in "
             f"`recipe.lock.toml` (hash {', '.join(_code(text[:16]) for text in numbers.recipe_hashes)}; plan "
-            f"{', '.join(_code(text[:16]) for text in numbers.plan_ids)}). The same recipe, seed and photographs make the same "
-            "pixels; `mattingmfif verify` checks every image against its hash and against the camera record.",
-            "Blur is computed in linear light with premultiplied colour, by a thin lens in millimetres and metres; a signed "
-            "blur radius is negative in front of the focus plane. Frames and target are stored without sensor noise unless the "
-            "recipe says otherwise; a trainer adds it, by the same law to every frame.",
+            f"{', '.join(_code(text[:16]) for text in numbers.plan_ids)}). The same recipe, seed and photographs make "
+            "the same pixels; `mattingmfif verify` checks every image against its hash and against the camera record.",
+            "Blur is computed in linear light with premultiplied colour, by a thin lens in millimetres and metres; a "
+            "signed blur radius is negative in front of the focus plane. Frames and target are stored without sensor "
+            "noise unless the recipe says otherwise; a trainer adds it, by the same law to every frame.",
         ]
     )
 
@@ -250,7 +250,8 @@ def _sources_section(numbers: Description) -> str:
         [
             "## Sources and licences",
             _table(["licence", "photographs"], rows),
-            f"Every sample names its sources; whoever passes samples on passes their attribution on. All: `{SOURCES_CSV}`.",
+            "Every sample names its sources; whoever passes samples on passes their attribution on. "
+            f"All: `{SOURCES_CSV}`.",
             _table(["photograph", "licence", "author", "address"], shown) + more,
         ]
     )
@@ -259,15 +260,16 @@ def _sources_section(numbers: Description) -> str:
 def _limits_section(numbers: Description) -> str:
     unknown = sum(source.licence == "unknown" for source in numbers.sources)
     lines = [
-        "- What lies behind a subject was never photographed: the fill is plausible, not true. The trust maps say where.",
+        "- What lies behind a subject was never photographed: the fill is plausible, not true; trust maps say where.",
         "- A layer has one distance or a smooth ramp; the relief inside a subject is not modelled.",
         "- Mattes are estimated. Where a matte is wrong, target and frames are wrong together: they stay consistent.",
-        "- Highlights that were clipped in an 8-bit photograph blur darker than they would have, unless the recipe expands them.",
-        "- Frames are registered: the change of magnification with focus is left out unless the recipe draws it.",
+        "- Highlights that were clipped in a photograph blur darker than real ones, unless the recipe expands them.",
+        "- The change of magnification with focus is left out unless the recipe draws it.",
     ]
     if unknown:
         lines.append(
-            f"- The licence of {unknown} photographs is unknown: this dataset should not be published as it is."
+            f"- Photographs of unknown licence: {unknown}. Nobody has said that they may be passed on, so a dataset "
+            "with them should not be published as it is."
         )
     return "## Limits\n\n" + "\n".join(lines)
 

@@ -38,8 +38,9 @@ def croissant(out: Path, numbers: Description, name: str, columns: dict[str, str
         "conformsTo": CONFORMS_TO,
         "name": printable(name),
         "description": (
-            f"{numbers.samples} focal stacks ({numbers.total_frames} frames) with a true all-in-focus target, depth, mattes, "
-            "sharpest-frame, boundary and trust maps, made from real photographs by matting and a physical thin lens."
+            f"{numbers.samples} focal stacks ({numbers.total_frames} frames) with a true all-in-focus target, depth, "
+            "mattes, sharpest-frame, boundary and trust maps, made from real photographs by matting and a physical "
+            "thin lens."
         ),
         "license": [printable(licence) for licence in licences],
         "keywords": ["multi-focus image fusion", "focus stacking", "depth of field", "alpha matting"],
