@@ -8,7 +8,7 @@ The rooms, in the order in which data flows (each imports only those above it):
     optics     scene + lens + focus -> a frame                       (no knowledge of files or matting)
     scene      cut-outs + recipe    -> layers at distances
     dataset    photos + recipe      -> shards, and back
-    vaeedof    shards               -> a trained fuser; frames -> one image     (torch; deleting it breaks only its commands)
+    vaeedof    shards               -> a trained fuser; frames -> one image     (torch)
     cli        words                -> one call each
 """
 

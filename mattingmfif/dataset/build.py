@@ -1,7 +1,7 @@
 """Building a dataset: scan and plan, then render shard by shard, on as many workers as asked; then the index.
 
-A shard is the unit of work and of resume. Workers return records, never pixels. A worker that dies costs its task a retry
-alone in a new pool; what dies twice is left out with its reason and the run goes on. The parent holds a lock on the
+A shard is the unit of work and of resume. Workers return records, never pixels. A worker that dies costs its task a
+retry alone in a new pool; what dies twice is left out with its reason and the run goes on. The parent holds a lock on the
 output folder, so that a second build into it is refused.
 """
 
@@ -115,7 +115,7 @@ def run_alone(work: Callable[[Task], Any], task: Task) -> Outcome:
 def _pool(
     work: Callable[[Any], Any], tasks: Sequence[Any], indices: list[int], jobs: int
 ) -> Generator[Outcome, None, tuple[list[int], list[int]]]:
-    """Yield outcomes; return the tasks that were in flight when a worker died, and those not begun (both empty: done)."""
+    """Yield outcomes; return the tasks in flight when a worker died, and those not begun (both empty: done)."""
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError

@@ -2,8 +2,8 @@
 
 A plan is written once, to `OUT/plan.json`, and every worker, resume and check follows it. Its `plan_id` is the sha256
 of what decides the pixels and their grouping; jobs, engine, previews and the package's version are not in it. The split
-of a photograph comes from the content of the first of its near-duplicates, and a sample's random streams from the content of
-its sources, so photographs that are added change neither.
+of a photograph comes from the content of the first of its near-duplicates, and a sample's random streams from the
+content of its sources, so photographs that are added change neither.
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ from mattingmfif.matting.segment import choose_segmenter
 from mattingmfif.photo.sources import find_photos, read_licences
 
 RUN_LOG = "run.jsonl"
+#: endings of files that say something about a photograph
+SIDECAR_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".npy", ".pfm", ".txt"}
 REJECTS_FILE = "rejects.jsonl"
 LOCK_RECIPE = "recipe.lock.toml"
 
@@ -147,7 +149,23 @@ def _paths_and_inputs(request: Request) -> tuple[list[str], Inputs]:
             f"--src {request.src}: no photographs in it (jpg, png, tif, webp); `mattingmfif samples DIR` writes some",
             exit_code=EXIT_FAULTS,
         )
-    return paths, Inputs(src=request.src, mattes=request.mattes, depth=request.depth)
+    inputs = Inputs(src=request.src, mattes=request.mattes, depth=request.depth)
+    refuse_strays(find_photos(request.src, request.follow_links, aside), inputs)
+    return paths, inputs
+
+
+def refuse_strays(paths: list[str], inputs: Inputs) -> None:
+    """UserError that names a file in --mattes or --depth which belongs to no photograph: a misspelt name is no wish."""
+    used = {file.resolve() for path in paths for _, file in inputs.sidecars(path)}
+    for option, folder in (("mattes", inputs.mattes), ("depth", inputs.depth)):
+        if folder is None:
+            continue
+        for file in sorted(folder.rglob("*")):
+            if file.suffix.lower() in SIDECAR_SUFFIXES and file.resolve() not in used:
+                raise UserError(
+                    f"--{option} {folder}: {file.relative_to(folder).as_posix()} belongs to no photograph in --src; "
+                    "name it after its photograph, or move it away"
+                )
 
 
 def prepare_out(out: Path) -> None:

@@ -53,7 +53,7 @@ def labels_from_masks(masks: Sequence[Mask], inner_px: float, outer_px: float) -
 def labels_from_trimap(trimap: npt.NDArray[np.generic]) -> Labels:
     """Labels of one subject from a trimap 0 / 0.5 / 1 (float) or 0 / 128 / 255 (integer); in between is unknown."""
     values = trimap.astype(np.float32)
-    top = np.float32(np.iinfo(trimap.dtype).max) if np.issubdtype(trimap.dtype, np.integer) else np.float32(1.0)
+    top = np.float32(np.iinfo(trimap.dtype).max) if np.issubdtype(trimap.dtype, np.integer) else np.float32(1.0)  # type: ignore[type-var]
     labels = np.full(values.shape, UNKNOWN, np.int16)
     labels[values <= 0.02 * top] = 0
     labels[values >= 0.98 * top] = 1

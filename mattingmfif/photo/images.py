@@ -48,7 +48,7 @@ class Photo:
 
     def reduced(self, long_side_px: int) -> Float32:
         """`linear`, reduced in linear light so that the long side is at most `long_side_px`; never enlarged."""
-        height, width = fit_long_side(*self.linear.shape[:2], long_side_px)
+        height, width = fit_long_side(self.linear.shape[0], self.linear.shape[1], long_side_px)
         return reduce_to(self.linear, height, width)
 
 

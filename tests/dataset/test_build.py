@@ -391,3 +391,35 @@ def test_a_read_only_output_ends_with_exit_code_3(
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
     assert "ead-only" in done.stderr
+
+
+def test_mattes_and_depth_maps_are_used_and_strays_and_wrong_sizes_are_named(
+    small_photos: Path, tiny_recipe: Path, mattingmfif: Command, tmp_path: Path
+) -> None:
+    mattes, depth = tmp_path / "mattes", tmp_path / "depth"
+    mattes.mkdir()
+    depth.mkdir()
+    height, width = cv2.imread(str(small_photos / "coffee.png")).shape[:2]
+    y, x = np.mgrid[:height, :width]
+    matte = (np.clip(60.5 - np.hypot(x - width / 2, y - height / 2), 0, 1) * 255).astype(np.uint8)
+    cv2.imwrite(str(mattes / "coffee.png"), matte)
+    cv2.imwrite(str(mattes / "rocket.png"), matte[:-5])
+    distance = np.full((height, width), 4.0, np.float32)
+    distance[matte > 0] = 1.5
+    distance[0, 0], distance[1, 1] = np.nan, np.inf
+    np.save(depth / "coffee.npy", distance)
+    words = ["--mattes", mattes, "--depth", depth]
+    done = build(mattingmfif, small_photos, tmp_path / "out", tiny_recipe, *words)
+    assert done.returncode == 0, done.stderr
+    samples = {sample.sources[0].path: sample for sample in open_shards(tmp_path / "out")}
+    coffee = samples["coffee.png"]
+    assert [layer.kind for layer in coffee.layers] == ["subject", "depth-map"]
+    assert coffee.layers[0].near_m == pytest.approx(1.5)
+    assert np.abs(coffee.alphas[0] - matte / 255).max() < 0.021  # tails below 0.02 are cleaned
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
+    assert [(row["path"], row["reason"]) for row in rows] == [("rocket.png", "matte-size")]
+    assert mattingmfif("verify", tmp_path / "out").returncode == 0
+    cv2.imwrite(str(mattes / "cofee.png"), matte)
+    done = build(mattingmfif, small_photos, tmp_path / "other", tiny_recipe, *words)
+    assert done.returncode == 2
+    assert "cofee.png belongs to no photograph" in done.stderr
