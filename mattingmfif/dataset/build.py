@@ -1,8 +1,8 @@
 """Building a dataset: scan and plan, then render shard by shard, on as many workers as asked; then the index.
 
 A shard is the unit of work and of resume. Workers return records, never pixels. A worker that dies costs its task a
-retry alone in a new pool; what dies twice is left out with its reason and the run goes on. The parent holds a lock on the
-output folder, so that a second build into it is refused.
+retry alone in a new pool; what dies twice is left out with its reason and the run goes on. The parent holds a lock on
+the output folder, so that a second build into it is refused.
 """
 
 from __future__ import annotations
@@ -233,9 +233,9 @@ def render_missing(
     on_start: Callable[[int], None],
     on_progress: Callable[[ShardRecord, float], None],
 ) -> None:
-    """Render every shard of the plan that is not whole in `OUT/data`, and tell `on_progress` of each (`on_start` of those
-    that were there already).
+    """Render every shard of the plan that is not whole in `OUT/data`.
 
+    `on_start` is told how many were whole, `on_progress` of each that is finished.
     Raises UserError with exit code 3 for a disk error and with exit code 1 under --on-error stop.
     """
     data, journal = prepare_folders(out)
