@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -18,24 +19,44 @@ Float32 = npt.NDArray[np.float32]
 LUMINANCE_WEIGHTS = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
+#: elements of a run: a few hundred kilobytes with everything computed from it
+_RUN = 1 << 15
+
+
 def srgb_to_linear(encoded_srgb: npt.ArrayLike) -> Float32:
     """Linear light of encoded sRGB values (any shape, nominal range 0..1; negative values follow the linear toe)."""
-    x = np.asarray(encoded_srgb, np.float64)
-    return np.where(x <= 0.04045, x / 12.92, ((np.maximum(x, 0.0) + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    encoded = np.ascontiguousarray(encoded_srgb)
+    linear = np.empty(encoded.shape, np.float32)
+    for source, target in _chunks(encoded, linear):
+        x = source.astype(np.float64)
+        target[:] = np.where(x <= 0.04045, x / 12.92, ((np.maximum(x, 0.0) + 0.055) / 1.055) ** 2.4)
+    return linear
 
 
 def linear_to_srgb(colour_linear: npt.ArrayLike) -> Float32:
     """Encoded sRGB of linear light (any shape, nominal range 0..1; not clipped)."""
-    x = np.asarray(colour_linear, np.float32)
-    if not x.size:
-        return x.copy()
+    linear = np.ascontiguousarray(colour_linear, np.float32)
+    encoded = np.empty(linear.shape, np.float32)
+    for source, target in _chunks(linear, encoded):
+        target[:] = _curve(source)
+    return encoded
+
+
+def _curve(x: Float32) -> Float32:
+    """Encoded values of a flat run of linear light."""
     limit = np.float32(0.0031308)
-    above = np.maximum(x, limit).reshape(1, -1)
-    encoded = np.asarray(cv2.pow(above, 1 / 2.4), np.float32).reshape(x.shape)  # seven times numpy's speed
+    encoded = np.asarray(cv2.pow(np.maximum(x, limit)[None], 1 / 2.4), np.float32)[0]  # seven times numpy's speed
     encoded *= np.float32(1.055)
     encoded -= np.float32(0.055)
     np.copyto(encoded, x * np.float32(12.92), where=x <= limit)
     return encoded
+
+
+def _chunks(source: npt.NDArray[Any], target: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Flat views of the same runs of two arrays, short enough that what is computed on the way stays in the cache."""
+    flat_source, flat_target = source.reshape(-1), target.reshape(-1)
+    for start in range(0, flat_source.size, _RUN):
+        yield flat_source[start : start + _RUN], flat_target[start : start + _RUN]
 
 
 @lru_cache(maxsize=2)
@@ -57,13 +78,18 @@ def encode_srgb(colour_linear: npt.ArrayLike, bits: int = 8) -> npt.NDArray[Any]
 
     NaN is an error, because a cast would turn it into some colour.
     """
-    x = np.clip(np.asarray(colour_linear, np.float32), 0.0, 1.0)
-    if np.isnan(x).any():
-        raise ValueError("cannot encode NaN as an sRGB code")
     if bits not in (8, 16):
         raise ValueError(f"bits must be 8 or 16, got {bits}")
-    codes = linear_to_srgb(x) * np.float32(2**bits - 1) + np.float32(0.5)
-    return codes.astype(np.uint8 if bits == 8 else np.uint16)
+    linear = np.ascontiguousarray(colour_linear, np.float32)
+    codes = np.empty(linear.shape, np.uint8 if bits == 8 else np.uint16)
+    for source, target in _chunks(linear, codes):
+        if np.isnan(source.max()):
+            raise ValueError("cannot encode NaN as an sRGB code")
+        values = _curve(np.clip(source, 0.0, 1.0))
+        values *= np.float32(2**bits - 1)
+        values += np.float32(0.5)
+        target[:] = values  # a cast rounds towards zero
+    return codes
 
 
 def luminance(colour_linear: npt.ArrayLike) -> Float32:
