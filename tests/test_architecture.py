@@ -28,7 +28,7 @@ DOORS = {
     "ray": ["dataset/build.py"],
     "torch": ["vaeedof/", "dataset/torch_loader.py"],
     "safetensors": ["vaeedof/"],
-    "click": ["cli.py"],
+    "click": ["cli/"],
 }
 
 
