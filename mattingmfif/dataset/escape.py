@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
 _REDACTED_KEYS = re.compile(r"(?i)\b(token|key|signature|sig|secret|password|passwd|access_token)=[^&\s]*")
@@ -34,14 +34,8 @@ def csv_cell(text: str) -> str:
 
 
 def redacted(address: str) -> str:
-    """An address without user, password and secret parameters; any other text unchanged."""
-    try:
-        parts = urlsplit(address)
-        if parts.scheme and parts.netloc:
-            host = parts.netloc.rpartition("@")[2]
-            address = urlunsplit((parts.scheme, host, parts.path, parts.query, parts.fragment))
-    except ValueError:
-        address = re.sub(r"//[^/\s]*@", "//", address)
+    """An address, or a text with addresses in it, without users, passwords and secret parameters."""
+    address = re.sub(r"//[^/\s]*@", "//", address)
     return _REDACTED_KEYS.sub(lambda match: f"{match[1]}=removed", address)
 
 

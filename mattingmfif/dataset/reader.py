@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mattingmfif.dataset.cells import read_cell, read_header
+from mattingmfif.dataset.escape import redacted
+from mattingmfif.dataset.files import ByteFile, inside, is_remote, list_folder
 from mattingmfif.dataset.offsets import Span, cell_span, column_spans
 from mattingmfif.dataset.sample import (
     ALPHA_COLUMNS,
@@ -43,27 +44,53 @@ from mattingmfif.dataset.sample import (
 )
 from mattingmfif.dataset.schema import COLUMN_NAMES, RECORD_COLUMNS
 from mattingmfif.dataset.shards import parse_shard_name
-from mattingmfif.dataset.tiff import Image, Window
+from mattingmfif.dataset.tiff import Image, TiffHeader, Window, decode_window
 from mattingmfif.errors import EXIT_FAULTS, UserError
 
 Codes = npt.NDArray[Any]
 
 #: the columns of a record other than images are a few kB; more is damage
 _MAX_RECORD_BYTES = 1 << 24
+#: tile tables that a shard keeps, a kilobyte each
+_MAX_HEADERS = 1 << 12
 
 
 def open_shards(out: str | Path, split: str | None = None) -> Shards:
     """The samples of a built folder (or of one shard file) in the order of their names; `split` picks one split.
 
+    `out` is a path or an address of a file system that pyarrow knows, such as `s3://bucket/folder`.
     Raises UserError if there is none, or if a file is torn or not a shard of this format.
     """
-    paths = find_shards(Path(out))
+    return Shards([ShardFile(place) for place in shard_places(out, split)])
+
+
+def shard_places(out: str | Path, split: str | None = None) -> list[Path | str]:
+    """Paths or addresses of the shards that `open_shards` opens, sorted by name; UserError if there are none."""
+    places: list[Path | str]
+    if is_remote(out):
+        address = str(out)
+        name = PurePosixPath(address.partition("?")[0]).name
+        if parse_shard_name(name):
+            places = [address]
+        else:
+            folder, names = inside(address, "data"), list_folder(inside(address, "data"))
+            if not names:
+                folder, names = address, list_folder(address)
+            places = [inside(folder, item) for item in names if parse_shard_name(item)]
+    else:
+        name, places = Path(out).name, list(find_shards(Path(out)))
     if split is not None:
-        paths = [path for path in paths if (parse_shard_name(path.name) or ("",))[0] == split]
-    if not paths:
+        places = [place for place in places if (parse_shard_name(_name(place)) or ("",))[0] == split]
+    if not places:
         wanted = f" of split {split!r}" if split else ""
-        raise UserError(f"{out}: no shard{wanted} found; expected {Path(out).name}/data/<split>-NNNNN-of-NNNNN.parquet")
-    return Shards([ShardFile(path) for path in paths])
+        raise UserError(
+            f"{redacted(str(out))}: no shard{wanted} found; expected {name}/data/<split>-NNNNN-of-NNNNN.parquet"
+        )
+    return places
+
+
+def _name(place: Path | str) -> str:
+    return place.name if isinstance(place, Path) else PurePosixPath(place.partition("?")[0]).name
 
 
 def find_shards(out: Path) -> list[Path]:
@@ -77,29 +104,32 @@ def find_shards(out: Path) -> list[Path]:
 class ShardFile:
     """One Parquet file of the format, opened for reading at offsets; can be sent to another process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Path | str) -> None:
         """Read and check the footer; UserError if the file is not a whole shard of this format version."""
-        self.path = path
+        name = _name(place)
         try:
-            file = pq.ParquetFile(path, thrift_string_size_limit=1 << 24, thrift_container_size_limit=1 << 20)
+            self._bytes = ByteFile(place)
+            stream = self._bytes.stream()
+            file = pq.ParquetFile(stream, thrift_string_size_limit=1 << 24, thrift_container_size_limit=1 << 20)
             footer, schema = file.metadata, file.schema_arrow
             self._chunks = [column_spans(footer.row_group(k)) for k in range(footer.num_row_groups)]
             rows = [footer.row_group(k).num_rows for k in range(footer.num_row_groups)]
-            file.close()
+            stream.close()
         except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-            message = f"{path.name}: not a whole Parquet file ({_line(error)}); build again"
+            message = f"{name}: not a whole Parquet file ({redacted(_line(error))}); build again"
             raise UserError(message, EXIT_FAULTS) from None
+        self.path = place if isinstance(place, Path) else Path(name)
         pairs = (schema.metadata or {}).items()
         self.metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in pairs}
         version = self.metadata.get("format_version")
         if version != str(FORMAT_VERSION):
-            raise UserError(f"{path.name}: format version {version}; this reader knows {FORMAT_VERSION}", EXIT_FAULTS)
+            raise UserError(f"{name}: format version {version}; this reader knows {FORMAT_VERSION}", EXIT_FAULTS)
         if tuple(schema.names) != COLUMN_NAMES or rows != [1] * len(rows):
-            raise UserError(f"{path.name}: not the columns and row groups of a shard", EXIT_FAULTS)
+            raise UserError(f"{name}: not the columns and row groups of a shard", EXIT_FAULTS)
         self.rows = len(rows)
-        self.file_bytes = path.stat().st_size
-        self._handle = -1
+        self.file_bytes = self._bytes.size_bytes
         self._spans: dict[tuple[int, str], Span | None] = {}
+        self._headers: dict[tuple[int, str], TiffHeader | None] = {}
 
     def record(self, row: int) -> dict[str, Any]:
         """The columns of a row other than images, as plain values."""
@@ -107,7 +137,7 @@ class ShardFile:
         try:
             if sum(sizes) > _MAX_RECORD_BYTES:
                 raise ValueError(f"{sum(sizes)} bytes of record")
-            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+            with self._bytes.stream() as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
                 values = file.read_row_group(row, columns=list(RECORD_COLUMNS)).to_pylist()
             if len(values) != 1:
                 raise ValueError(f"{len(values)} values")
@@ -125,25 +155,33 @@ class ShardFile:
                 raise self.fault(row, column, error) from None
         return self._spans[key]
 
-    def image(self, row: int, column: str, window: Window | None = None) -> Image | None:
-        """The stored codes of an image cell or of a window of it, None where the sample has none."""
+    def image(self, row: int, column: str, window: Window | None = None, result: Image | None = None) -> Image | None:
+        """The stored codes of an image cell or of a window of it, None where the sample has none.
+
+        With `result`, an array of the type and shape to come, the codes are written there and it is returned.
+        """
         span = self.span(row, column)
         if span is None:
             return None
         start, size = span
         try:
-            return read_cell(lambda offset, length: self.read(start + offset, length), size, window)
+            header = self._header(row, column)
+            if header is not None:
+                return decode_window(lambda offset, length: self.read(start + offset, length), header, window, result)
+            image = read_cell(lambda offset, length: self.read(start + offset, length), size, window)
+            if result is None:
+                return image
+            if image.shape != result.shape or image.dtype != result.dtype:
+                raise ValueError(f"{image.dtype} {list(image.shape)}")
+            result[...] = image
+            return result
         except (OSError, ValueError) as error:
             raise self.fault(row, column, error) from None
 
     def image_size(self, row: int, column: str) -> tuple[int, int]:
         """(height, width) of a cell, from its header alone where it is a tiled TIFF."""
-        span = self.span(row, column)
-        if span is None:
-            raise self.fault(row, column, ValueError("absent"))
-        start, size = span
         try:
-            header = read_header(lambda offset, length: self.read(start + offset, length), size)
+            header = self._header(row, column)
         except (OSError, ValueError) as error:
             raise self.fault(row, column, error) from None
         if header is not None:
@@ -152,14 +190,22 @@ class ShardFile:
         assert image is not None
         return image.shape[0], image.shape[1]
 
+    def _header(self, row: int, column: str) -> TiffHeader | None:
+        """The tile table of a cell, None for a PNG."""
+        key = (row, column)
+        if key not in self._headers:
+            span = self.span(row, column)
+            if span is None:
+                raise ValueError("absent")
+            start, size = span
+            if len(self._headers) >= _MAX_HEADERS:
+                self._headers.clear()
+            self._headers[key] = read_header(lambda offset, length: self.read(start + offset, length), size)
+        return self._headers[key]
+
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes at `offset`; OSError if the file ends before."""
-        if self._handle < 0:
-            self._handle = os.open(self.path, os.O_RDONLY)
-        data = os.pread(self._handle, length, offset)
-        if len(data) != length:
-            raise OSError(f"the file ends {length - len(data)} bytes too early")
-        return data
+        return self._bytes.read(offset, length)
 
     def fault(self, row: int, column: str, error: Exception) -> UserError:
         """One line that says which cell of which file is damaged."""
@@ -167,16 +213,10 @@ class ShardFile:
 
     def close(self) -> None:
         """Give the file handle back; reading again opens it again."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        self._bytes.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": -1}
-
-    def __del__(self) -> None:
-        if getattr(self, "_handle", -1) >= 0:
-            self.close()
+        return {**self.__dict__, "_headers": {}}
 
 
 class Shards(Sequence["Sample"]):
@@ -328,10 +368,8 @@ class Sample:
         stack = np.empty((len(columns), *first.shape), first.dtype)
         stack[0] = first
         for k, column in enumerate(columns[1:], start=1):
-            image = self._need(column)
-            if image.shape != first.shape or image.dtype != first.dtype:
-                raise self.file.fault(self.row, column, ValueError(f"{image.dtype} {list(image.shape)}"))
-            stack[k] = image
+            if self.file.image(self.row, column, self.window, stack[k]) is None:
+                raise self.file.fault(self.row, column, ValueError("absent"))
         return stack
 
 
