@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mattingmfif.dataset.loader import FocalStackDataset
     from mattingmfif.dataset.reader import open_shards
     from mattingmfif.optics import Aperture, Layer, Scene, ThinLens, refocus, render, render_stack
 
@@ -32,10 +33,12 @@ _HOME = {
     "render": "optics",
     "render_stack": "optics",
     "open_shards": "dataset.reader",
+    "FocalStackDataset": "dataset.loader",
 }
 
 __all__ = [
     "Aperture",
+    "FocalStackDataset",
     "Layer",
     "Scene",
     "ThinLens",

@@ -18,7 +18,7 @@ from mattingmfif.dataset.whole_files import write_whole
 from mattingmfif.errors import EXIT_FAULTS, UserError
 
 MANIFEST_FILE = "manifest.parquet"
-_MAX_BYTES = 1 << 30
+MAX_MANIFEST_BYTES = 1 << 30
 
 _SCHEMA = pa.schema(
     [
@@ -59,7 +59,7 @@ def read_manifest(out: Path) -> list[dict[str, Any]]:
     """The rows of `OUT/manifest.parquet`; UserError if it is missing or damaged."""
     path = out / MANIFEST_FILE
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ValueError("too large")
         table = pq.read_table(path)
         if not table.schema.equals(_SCHEMA):

@@ -80,7 +80,7 @@ def shard_places(out: str | Path, split: str | None = None) -> list[Path | str]:
     else:
         name, places = Path(out).name, list(find_shards(Path(out)))
     if split is not None:
-        places = [place for place in places if (parse_shard_name(_name(place)) or ("",))[0] == split]
+        places = [place for place in places if (parse_shard_name(place_name(place)) or ("",))[0] == split]
     if not places:
         wanted = f" of split {split!r}" if split else ""
         raise UserError(
@@ -89,7 +89,8 @@ def shard_places(out: str | Path, split: str | None = None) -> list[Path | str]:
     return places
 
 
-def _name(place: Path | str) -> str:
+def place_name(place: Path | str) -> str:
+    """The file name at the end of a path or an address."""
     return place.name if isinstance(place, Path) else PurePosixPath(place.partition("?")[0]).name
 
 
@@ -106,7 +107,7 @@ class ShardFile:
 
     def __init__(self, place: Path | str) -> None:
         """Read and check the footer; UserError if the file is not a whole shard of this format version."""
-        name = _name(place)
+        name = place_name(place)
         try:
             self._bytes = ByteFile(place)
             stream = self._bytes.stream()
@@ -279,7 +280,7 @@ class Sample:
     @functools.cached_property
     def size(self) -> tuple[int, int]:
         """(height, width) in px of every image of the sample, or of the window."""
-        return self.window[2:] if self.window else self.file.image_size(self.row, "all_in_focus")
+        return self.window[2:] if self.window else self.file.image_size(self.row, "depth")
 
     @functools.cached_property
     def frames(self) -> Codes:
