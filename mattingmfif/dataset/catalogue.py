@@ -6,6 +6,7 @@ thousands of shards, on a disk or behind an address, starts at once and takes li
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class Catalogue:
         """`out` is a folder, a shard file or an address; UserError where there is none, or a shard is damaged."""
         self.places = shard_places(out, split)
         self._files: OrderedDict[int, ShardFile] = OrderedDict()
+        self._lock = threading.Lock()
         rows = _from_manifest(out, self.places)
         if rows is None:
             rows = [row for number in range(len(self.places)) for row in self._looked_up(number)]
@@ -58,10 +60,13 @@ class Catalogue:
         return file
 
     def _open(self, shard: int) -> ShardFile:
-        file = self._files.pop(shard, None) or ShardFile(self.places[shard])
-        self._files[shard] = file  # the last used stands last
-        if len(self._files) > _MOST_SHARDS:
-            self._files.popitem(last=False)
+        with self._lock:
+            file = self._files.pop(shard, None)
+        file = file or ShardFile(self.places[shard])  # two threads may open it at once: no harm
+        with self._lock:
+            self._files[shard] = file  # the last used stands last
+            if len(self._files) > _MOST_SHARDS:
+                self._files.popitem(last=False)
         return file
 
     def _looked_up(self, shard: int) -> list[tuple[int, int, int, int, int]]:
@@ -73,7 +78,13 @@ class Catalogue:
         return rows
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": OrderedDict()}
+        state = {**self.__dict__, "_files": OrderedDict()}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
 
 def _from_manifest(out: str | Path, places: list[Path | str]) -> list[tuple[int, int, int, int, int]] | None:

@@ -13,7 +13,6 @@ Numpy arrays have the colour channels last (`[N,h,w,3]`), tensors first (`[N,3,h
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -130,7 +129,7 @@ class FocalStackDataset:
             raise UserError(f"{out}: none of {len(fits)} samples has {self.frames_least} frames and {size}")
         self.epoch = self.position = 0
         self._known: dict[int, _Facts] = {}
-        self._marked: OrderedDict[int, tuple[npt.NDArray[np.uint8], tuple[int, int]]] = OrderedDict()
+        self._marked: dict[int, tuple[npt.NDArray[np.uint8], tuple[int, int]]] = {}
 
     def __len__(self) -> int:
         return len(self.numbers) * self.crops_per_sample
@@ -216,33 +215,34 @@ class FocalStackDataset:
 
     def _facts(self, number: int) -> _Facts:
         """What is needed of a sample's record; read once."""
-        if number not in self._known:
+        facts = self._known.get(number)
+        if facts is None:
             if len(self._known) >= _MOST_FACTS:
                 self._known.clear()
             sample = self.catalogue.sample(number)
-            self._known[number] = _Facts(
+            facts = self._known[number] = _Facts(
                 row=sample.row,
                 sample_id=sample.sample_id,
                 camera=sample.camera,
                 focus_m=np.array(sample.focus_distance_m),
             )
-        return self._known[number]
+        return facts
 
     def _marks(self, number: int) -> npt.NDArray[np.bool_]:
         """Where, on the coarse grid, the blur of a matte edge reaches or no frame is sharp."""
-        found = self._marked.pop(number, None)
+        found = self._marked.get(number)
         if found is None:
             sample = self.catalogue.sample(number)
             marks = (sample.boundary | (sample.sharpest_frame == NO_FRAME))[::GRID_PX, ::GRID_PX]
             found = np.packbits(marks), (marks.shape[0], marks.shape[1])
-        self._marked[number] = found
-        if len(self._marked) > _MOST_FACTS:
-            self._marked.popitem(last=False)
+            if len(self._marked) >= _MOST_FACTS:
+                self._marked.clear()
+            self._marked[number] = found
         packed, shape = found
         return np.unpackbits(packed, count=shape[0] * shape[1]).reshape(shape) > 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": {}, "_marked": OrderedDict()}
+        return {**self.__dict__, "_known": {}, "_marked": {}}
 
 
 @dataclass(frozen=True, kw_only=True)

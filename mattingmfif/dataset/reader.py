@@ -14,6 +14,7 @@ before memory is taken. A damaged shard gives one UserError that names file, row
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Iterator, Sequence
@@ -194,15 +195,17 @@ class ShardFile:
     def _header(self, row: int, column: str) -> TiffHeader | None:
         """The tile table of a cell, None for a PNG."""
         key = (row, column)
-        if key not in self._headers:
-            span = self.span(row, column)
-            if span is None:
-                raise ValueError("absent")
-            start, size = span
-            if len(self._headers) >= _MAX_HEADERS:
-                self._headers.clear()
-            self._headers[key] = read_header(lambda offset, length: self.read(start + offset, length), size)
-        return self._headers[key]
+        with contextlib.suppress(KeyError):  # another thread may just have cleared them
+            return self._headers[key]
+        span = self.span(row, column)
+        if span is None:
+            raise ValueError("absent")
+        start, size = span
+        if len(self._headers) >= _MAX_HEADERS:
+            self._headers.clear()
+        header = read_header(lambda offset, length: self.read(start + offset, length), size)
+        self._headers[key] = header
+        return header
 
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes at `offset`; OSError if the file ends before."""

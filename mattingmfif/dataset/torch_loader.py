@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from mattingmfif.dataset.loader import FocalStackDataset, Item
+from mattingmfif.dataset.stream import FocalStackStream
 from mattingmfif.errors import UserError
 
 #: arrays whose last axis is colour
@@ -40,7 +41,7 @@ def as_tensors(item: Item) -> Item:
 
 
 class FocalStackLoader:
-    """Batches of a FocalStackDataset as dicts of stacked tensors, one epoch a loop, resumable between any two batches.
+    """Batches of a FocalStackDataset (or stream) as dicts of tensors, one epoch a loop, resumable between two batches.
 
     With `world_size` processes each takes its share of an epoch, the same number of batches each. `num_workers` 0 makes
     everything in this process. Further options go to `torch.utils.data.DataLoader`.
@@ -48,7 +49,7 @@ class FocalStackLoader:
 
     def __init__(
         self,
-        dataset: FocalStackDataset,
+        dataset: FocalStackDataset | FocalStackStream,
         batch_size: int,
         *,
         num_workers: int = 0,

@@ -92,6 +92,33 @@ def crops_from_shards(folder: str, seed: int, seconds: float) -> tuple[int, floa
     return _measure(crop, seconds)
 
 
+def crops_from_loader(folder: str, seed: int, seconds: float) -> tuple[int, float, float]:
+    """The same crops through FocalStackDataset, as arrays."""
+    from mattingmfif import FocalStackDataset
+
+    cv2.setNumThreads(1)
+    stacks = FocalStackDataset(
+        folder, crop=CROP, frames=7, fields=("frames", "target"), seed=seed, crops_per_sample=1000, output="numpy"
+    )
+    items = iter(stacks)
+
+    def crop() -> None:
+        item = next(items)
+        assert item["frames"].shape == (7, CROP, CROP, 3)
+        assert item["target"].shape == (CROP, CROP, 3)
+
+    return _measure(crop, seconds)
+
+
+def everything_from_loader(folder: str, seed: int, seconds: float) -> tuple[int, float, float]:
+    """The same with depth, blur radii and all masks."""
+    from mattingmfif import FocalStackDataset
+
+    cv2.setNumThreads(1)
+    items = iter(FocalStackDataset(folder, crop=CROP, frames=7, seed=seed, crops_per_sample=1000, output="numpy"))
+    return _measure(lambda: next(items)["blur_radius_px"].shape == (7, CROP, CROP), seconds)
+
+
 def crops_from_datasets(folder: str, seed: int, seconds: float) -> tuple[int, float, float]:
     """The same crops through `datasets`, which decodes whole frames."""
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -135,7 +162,9 @@ def main() -> None:
         for codec in ("tiff", "png"):
             print(f"{codec}: {write(root / codec, codec, options.samples):.1f} CPU-s to make and write a sample")
         ways = (
-            ("tiles of 256 px, open_shards", crops_from_shards, "tiff"),
+            ("tiles, FocalStackDataset", crops_from_loader, "tiff"),
+            ("tiles, with depth, blur, masks", everything_from_loader, "tiff"),
+            ("tiles, open_shards", crops_from_shards, "tiff"),
             ("whole-frame PNG, open_shards", crops_from_shards, "png"),
             ("whole-frame TIFF, datasets", crops_from_datasets, "tiff"),
             ("whole-frame PNG, datasets", crops_from_datasets, "png"),

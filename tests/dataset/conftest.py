@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import socket
 import tracemalloc
 
 import cv2
@@ -180,3 +181,25 @@ def put_shard():
         )
 
     return put
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """A local S3 server; gives `address(path)` for a bucket on it."""
+    moto = pytest.importorskip("moto.server", reason="moto (extra `test`) is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port)
+    server.start()
+    options = f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+
+    def address(path):
+        return f"s3://key:secret@shelf/{path}?{options}"
+
+    from mattingmfif.dataset import files
+
+    system, _ = files.remote(address(""))
+    system.create_dir("shelf")
+    yield address
+    server.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import socket
 import threading
 from pathlib import Path
 
@@ -78,26 +77,6 @@ def test_an_address_that_nobody_understands_is_one_line_without_its_secrets():
             open_shards(address)
         assert "secret" not in str(caught.value)
         assert "\n" not in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def s3():
-    """A local S3 server; gives `address(path)` for a bucket on it."""
-    moto = pytest.importorskip("moto.server", reason="moto (extra `test`) is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port)
-    server.start()
-    options = f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
-
-    def address(path):
-        return f"s3://key:secret@shelf/{path}?{options}"
-
-    system, _ = files.remote(address(""))
-    system.create_dir("shelf")
-    yield address
-    server.stop()
 
 
 def test_shards_on_s3_read_as_those_on_a_disk(s3, tmp_path, make_record, put_shard):

@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch (extra `train`) is not installed")
 
 from mattingmfif import FocalStackDataset  # noqa: E402
+from mattingmfif.dataset.stream import FocalStackStream  # noqa: E402
 from mattingmfif.dataset.torch_loader import FocalStackLoader  # noqa: E402
 from mattingmfif.errors import UserError  # noqa: E402
 
@@ -77,6 +78,16 @@ def test_processes_share_an_epoch_evenly(folder):
         seen.append([int(index) for batch in loader for index in batch["index"]])
     assert [len(part) for part in seen] == [2, 2, 2]
     assert {index for part in seen for index in part} == set(range(5))
+
+
+def test_a_stream_takes_the_place_of_a_dataset(folder):
+    stacks, stream = FocalStackDataset(folder, crop=40), FocalStackStream(folder, crop=40)
+    found = {}
+    for batch in FocalStackLoader(stream, 2):
+        for place, index in enumerate(batch["index"]):
+            found[int(index)] = batch["frames"][place]
+    assert sorted(found) == list(range(5))
+    assert all(torch.equal(frames, stacks[index]["frames"]) for index, frames in found.items())
 
 
 def test_the_plain_dataloader_takes_the_dataset(folder):
