@@ -6,10 +6,11 @@ global, no worker number.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -28,10 +29,9 @@ from mattingmfif.dataset.sample import (
 )
 from mattingmfif.errors import Refused
 from mattingmfif.matting.layers import Cutouts, estimate_layers
-from mattingmfif.optics import ThinLens, composite, composite_trust, expose_stack
+from mattingmfif.optics import Sensor, ThinLens, composite, composite_trust, develop, expose, expose_stack
 from mattingmfif.optics import depth_m as scene_depth_m
 from mattingmfif.photo.images import file_sha256
-from mattingmfif.pixels.colour import encode_srgb
 from mattingmfif.scene.composite import Piece, composite_shot
 from mattingmfif.scene.draw import stage_rng
 from mattingmfif.scene.in_place import in_place_shot, order_by_depth
@@ -106,26 +106,29 @@ def make_sample(plan: Plan, sample: PlannedSample, inputs: Inputs) -> SampleReco
 
 def photograph(plan: Plan, sample: PlannedSample, shot: Shot) -> SampleRecord:
     """The stack of a shot with its target and maps, as stored."""
-    bits, margin = plan.recipe.output.bits, shot.margin_px
+    margin = shot.margin_px
 
     def inside(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.ascontiguousarray(array[margin:-margin, margin:-margin] if margin else array)
 
-    frames, frame_trust = [], []
+    frames, frame_trust, magnifications = [], [], []
     boundary: npt.NDArray[np.bool_] | None = None
-    for exposure in expose_stack(
+    exposures = expose_stack(
         shot.scene,
         shot.lens,
         shot.focus_distance_m,
         quality=plan.recipe.lens.quality,
         image_width_px=shot.image_width_px,
-    ):
-        frames.append(encode_srgb(inside(exposure.colour_linear), bits))
+    )
+    for number, exposure in enumerate(exposures):
+        noise = stage_rng(plan.seed, sample.key, f"noise-{number}")
+        frames.append(codes_of(inside(exposure.colour_linear), shot.sensor, noise))
         frame_trust.append(trust_codes(inside(exposure.trust)))
-        edges = inside(exposure.boundary)
+        magnifications.append(exposure.magnification)
+        edges = inside(aligned_mask(exposure.boundary, exposure.magnification))
         boundary = edges if boundary is None else boundary | edges
     assert boundary is not None
-    target = encode_srgb(inside(composite(shot.scene)), bits)
+    target = codes_of(inside(composite(shot.scene)), replace(shot.sensor, iso=0.0), None)
     depth_m = inside(scene_depth_m(shot.scene))
     sources = [
         SourceRecord(path=item.path, sha256=item.sha256, licence=item.licence, author=item.author, url=item.url)
@@ -138,8 +141,14 @@ def photograph(plan: Plan, sample: PlannedSample, shot: Shot) -> SampleRecord:
         image_width_px=round(shot.image_width_px),
         aperture=asdict(shot.lens.aperture),
         lens_options=lens_options(shot.lens),
-        sensor={},
-        draws={"kind": sample.kind, "margin_px": margin, "quality": plan.recipe.lens.quality, **shot.draws},
+        sensor=sensor_options(shot.sensor),
+        draws={
+            "kind": sample.kind,
+            "margin_px": margin,
+            "quality": plan.recipe.lens.quality,
+            **shot.draws,
+            **alignment(magnifications, target.shape[:2]),
+        },
     )
     return SampleRecord(
         sample_id=sample.sample_id,
@@ -196,6 +205,48 @@ def lens_options(lens: ThinLens) -> dict[str, Any]:
         for item in fields(lens)
         if item.name not in plain and getattr(lens, item.name) != item.default
     }
+
+
+def sensor_options(sensor: Sensor) -> dict[str, Any]:
+    """What departs from a noiseless, correctly exposed sensor, by field name; all of the noise where there is any."""
+    noise = {"full_well_electrons", "read_noise_electrons"}
+    return {
+        item.name: getattr(sensor, item.name)
+        for item in fields(sensor)
+        if item.name != "bits"
+        and (not sensor.is_noiseless if item.name in noise else getattr(sensor, item.name) != item.default)
+    }
+
+
+def codes_of(light_linear: Float32, sensor: Sensor, noise: np.random.Generator | None) -> npt.NDArray[Any]:
+    """The stored sRGB codes of linear light `[H,W,3]`: exposed, with the sensor's noise if any, and developed."""
+    if not sensor_options(sensor):
+        return develop(light_linear, sensor)
+    return develop(expose(light_linear, sensor, noise), sensor)
+
+
+def alignment(magnifications: list[float], size: tuple[int, ...]) -> dict[str, Any]:
+    """Where breathing moved the frames: by frame its magnification and the 2x3 matrix from target px to frame px.
+
+    A pixel (x, y) of the target lies in the frame at matrix @ (x, y, 1), so that `cv2.warpAffine(frame, matrix,
+    (width, height), flags=cv2.WARP_INVERSE_MAP)` lays the frame over the target. Empty where nothing moved.
+    """
+    if all(m == 1.0 for m in magnifications):
+        return {}
+    x, y = (size[1] - 1) / 2.0, (size[0] - 1) / 2.0
+    matrices = [[[m, 0.0, x - m * x], [0.0, m, y - m * y]] for m in magnifications]
+    return {"magnification": magnifications, "target_to_frame": matrices}
+
+
+def aligned_mask(mask: npt.NDArray[np.bool_], magnification: float) -> npt.NDArray[np.bool_]:
+    """A mask of a frame as it lies over the target."""
+    if magnification == 1.0:
+        return mask
+    matrix = np.array(alignment([magnification], mask.shape)["target_to_frame"][0])
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    size = (mask.shape[1], mask.shape[0])
+    aligned = cv2.warpAffine(mask.astype(np.uint8), matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(aligned) > 0
 
 
 def joint_licence(sources: list[SourceRecord]) -> str:

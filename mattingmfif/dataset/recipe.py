@@ -24,12 +24,15 @@ from mattingmfif.matting.settings import MattingSettings
 from mattingmfif.photo.gates import GateSettings
 from mattingmfif.scene.draw import Drawn
 from mattingmfif.scene.settings import (
+    LATER,
     ApertureSettings,
     DepthSettings,
     DistanceSettings,
     FocusSettings,
+    HighlightSettings,
     LensSettings,
     SceneSettings,
+    SensorSettings,
     ShotSettings,
 )
 
@@ -98,6 +101,8 @@ class Recipe:
     lens: LensSettings = field(default_factory=LensSettings)
     aperture: ApertureSettings = field(default_factory=ApertureSettings)
     focus: FocusSettings = field(default_factory=FocusSettings)
+    sensor: SensorSettings = field(default_factory=SensorSettings, metadata=LATER)
+    highlights: HighlightSettings = field(default_factory=HighlightSettings, metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse what only two tables together make impossible."""
@@ -124,12 +129,18 @@ class Recipe:
             lens=self.lens,
             aperture=self.aperture,
             focus=self.focus,
+            sensor=self.sensor,
+            highlights=self.highlights,
             bits=self.output.bits,
         )
 
-    def to_plain(self) -> dict[str, Any]:
-        """The recipe as plain values with every default written out (JSON and TOML can hold it)."""
-        return {"schema": SCHEMA, **_plain(self)}
+    def to_plain(self, complete: bool = False) -> dict[str, Any]:
+        """The recipe as plain values with defaults written out (JSON and TOML can hold it).
+
+        Unless `complete`, keys that came after the first recipes were published are left out where they have their
+        default, so that the identity of a published recipe stays what it was.
+        """
+        return {"schema": SCHEMA, **_plain(self, complete)}
 
     def canonical_json(self) -> str:
         """One text for one meaning: sorted keys, no spaces; what `recipe_hash` is taken over."""
@@ -142,7 +153,7 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The recipe as a TOML file that `parse_recipe` reads back to an equal recipe."""
-        plain = self.to_plain()
+        plain = self.to_plain(complete=True)
         lines = [f"schema = {SCHEMA}"]
         lines += [
             f"{key} = {_toml(value)}" for key, value in plain.items() if not isinstance(value, dict) and key != "schema"
@@ -154,21 +165,29 @@ class Recipe:
 
     def replaced(self, overrides: dict[str, Any]) -> Recipe:
         """The recipe with `{"table.key": value}` from the command line in place."""
-        plain = self.to_plain()
+        plain = self.to_plain(complete=True)
         for dotted, value in overrides.items():
             table, key = dotted.split(".")
             plain[table][key] = value
         return recipe_from_plain(plain, "the command line")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, complete: bool) -> Any:
     if isinstance(value, Drawn):
         return value.to_plain()
     if dataclasses.is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {
+            item.name: _plain(getattr(value, item.name), complete)
+            for item in dataclasses.fields(value)
+            if complete or not (item.metadata.get("later") and getattr(value, item.name) == _default(item))
+        }
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, complete) for item in value]
     return value
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
 
 
 def _toml(value: Any) -> str:

@@ -28,6 +28,7 @@ from mattingmfif.scene.distances import (
 )
 from mattingmfif.scene.focus import focus_for
 from mattingmfif.scene.in_place import contact_row
+from mattingmfif.scene.sensor import draw_sensor, with_highlights
 from mattingmfif.scene.settings import ShotSettings
 from mattingmfif.scene.shot import LayerFacts, Shot, order_layers, quantised_alpha, quantised_colour
 
@@ -79,7 +80,7 @@ def composite_shot(
         raise Refused("composite-no-cut-out", "no cut-out is left", stage="scene")
     image_width_px = float(max(height, width))
     limit_px = settings.lens.largest_blur_radius_share * image_width_px
-    lens = draw_lens(settings.lens, settings.aperture, streams("lens"))
+    lens = draw_lens(settings.lens, settings.aperture, streams)
     nearest_m = settings.distances.nearest_m.number(streams("nearest"))
     farthest_m = settings.distances.farthest_m.number(streams("farthest"))
     kind = settings.scene.background.word(streams("background"))
@@ -138,6 +139,8 @@ def composite_shot(
             scores={},
         )
     )
+    sensor, recorded = draw_sensor(settings, streams)
+    layers = [with_highlights(layer, recorded.get("highlights")) for layer in layers]
     scene, ordered_facts = order_layers(layers, facts)
     plan, focus = focus_for(scene, lens, image_width_px, settings.focus, streams)
     return Shot(
@@ -147,9 +150,10 @@ def composite_shot(
         focus_plan=plan,
         focus_distance_m=focus,
         layers=ordered_facts,
+        sensor=sensor,
         alphas=tuple(codes),
         margin_px=margin,
-        draws=draws,
+        draws={**draws, **recorded},
     )
 
 

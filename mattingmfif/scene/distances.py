@@ -9,6 +9,7 @@ dioptres. The blur radius between two layers, one of them in focus at s, is
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -42,8 +43,12 @@ def px_per_dioptre(lens: ThinLens, image_width_px: float) -> float:
     return lens.focal_length_mm * focal_m / (2 * lens.f_number) * image_width_px / lens.sensor_width_mm
 
 
-def draw_lens(settings: LensSettings, aperture: ApertureSettings, rng: np.random.Generator) -> ThinLens:
+def draw_lens(
+    settings: LensSettings, aperture: ApertureSettings, streams: Callable[[str], np.random.Generator]
+) -> ThinLens:
     """The lens of one sample."""
+    rng, faults = streams("lens"), streams("lens-faults")
+    axial = settings.axial_colour_dioptres.number(faults)
     return ThinLens(
         focal_length_mm=settings.focal_length_mm.number(rng),
         f_number=settings.f_number.number(rng),
@@ -55,6 +60,10 @@ def draw_lens(settings: LensSettings, aperture: ApertureSettings, rng: np.random
             cats_eye=aperture.cats_eye.number(rng),
             spherical=aperture.spherical.number(rng),
         ),
+        axial_colour_dioptres=(-axial, 0.0, axial),
+        field_curvature_dioptres=settings.field_curvature_dioptres.number(faults),
+        breathing=settings.breathing.number(faults),
+        diffraction=settings.diffraction,
     )
 
 
@@ -63,7 +72,10 @@ def largest_blur_radius_px(lens: ThinLens, nearest_m: float, farthest_m: float, 
     focus_far = farthest_m if math.isfinite(farthest_m) else nearest_m * 1e6
     behind = lens.blur_radius_px(farthest_m, nearest_m, image_width_px)
     in_front = lens.blur_radius_px(nearest_m, focus_far, image_width_px)
-    return float(max(abs(np.max(behind)), abs(np.max(in_front))))
+    # axial colour and field curvature shift the focus further
+    shift = max(map(abs, lens.axial_colour_dioptres)) + abs(lens.field_curvature_dioptres)
+    shift_px = shift * lens.blur_per_dioptre_px(nearest_m, image_width_px)
+    return float(max(abs(np.max(behind)), abs(np.max(in_front)))) + shift_px
 
 
 def stopped_down(

@@ -25,6 +25,7 @@ from mattingmfif.scene.distances import (
     stopped_down,
 )
 from mattingmfif.scene.focus import focus_for
+from mattingmfif.scene.sensor import draw_sensor, with_highlights
 from mattingmfif.scene.settings import ShotSettings
 from mattingmfif.scene.shot import LayerFacts, Shot, order_layers, quantised_alpha, quantised_colour
 
@@ -77,7 +78,7 @@ def in_place_shot(
     """
     height, width = photo_linear.shape[:2]
     image_width_px = float(max(height, width))
-    lens = draw_lens(settings.lens, settings.aperture, streams("lens"))
+    lens = draw_lens(settings.lens, settings.aperture, streams)
     limit_px = settings.lens.largest_blur_radius_share * image_width_px
     if cutouts is None and depth is None and settings.scene.without_subject == "refuse":
         raise Refused("no-usable-subject", "no usable subject and no depth map", stage="scene")
@@ -133,6 +134,8 @@ def in_place_shot(
             scores={},
         )
     )
+    sensor, recorded = draw_sensor(settings, streams)
+    layers = [with_highlights(layer, recorded.get("highlights")) for layer in layers]
     scene, ordered_facts = order_layers(layers, facts)
     plan, focus = focus_for(scene, lens, image_width_px, settings.focus, streams)
     return Shot(
@@ -142,9 +145,10 @@ def in_place_shot(
         focus_plan=plan,
         focus_distance_m=focus,
         layers=ordered_facts,
+        sensor=sensor,
         alphas=tuple(codes for codes, _ in codes_and_alphas),
         margin_px=0,
-        draws=draws,
+        draws={**draws, **recorded},
     )
 
 

@@ -5,7 +5,7 @@ Fields of type `Drawn` are drawn once per sample and recorded; the others are fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mattingmfif.errors import UserError
 from mattingmfif.scene.draw import Drawn, check_numbers, check_words
@@ -16,6 +16,8 @@ FOCUS_PLANS = ("tile", "layers", "random", "gap")
 MAX_FRAMES = 7
 MAX_ALPHAS = 6
 fixed = Drawn.fixed
+#: a key that came after recipes were published: left out of a recipe's identity while it has its default
+LATER = {"later": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,11 @@ class LensSettings:
     sensor_width_mm: Drawn = fixed(36.0)  # along the frame's long side
     largest_blur_radius_share: float = 0.0125  # of the long side; a scene that would blur more is stopped down
     quality: str = "fast"  # fast: layered product; exact: the aperture integral
+    # faults of real lenses, all off by default; dioptres are differences of 1/m
+    axial_colour_dioptres: Drawn = field(default=fixed(0.0), metadata=LATER)  # blue focuses nearer, red farther by this
+    field_curvature_dioptres: Drawn = field(default=fixed(0.0), metadata=LATER)  # focus shift in the corners
+    breathing: Drawn = field(default=fixed(0.0), metadata=LATER)  # 0: registered frames; 1: a thin lens's magnification
+    diffraction: bool = field(default=False, metadata=LATER)  # the Airy pattern, where it is not negligible
 
     def __post_init__(self) -> None:
         """Refuse lenses that cannot be built."""
@@ -101,6 +108,9 @@ class LensSettings:
         check_numbers(fixed(self.largest_blur_radius_share), "lens.largest_blur_radius_share", above=0.0, most=0.05)
         if self.quality not in ("fast", "exact"):
             raise UserError(f"lens.quality: {self.quality!r} is not allowed; allowed: fast, exact")
+        check_numbers(self.axial_colour_dioptres, "lens.axial_colour_dioptres", least=-1.0, most=1.0)
+        check_numbers(self.field_curvature_dioptres, "lens.field_curvature_dioptres", least=-2.0, most=2.0)
+        check_numbers(self.breathing, "lens.breathing", least=0.0, most=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +132,39 @@ class ApertureSettings:
         check_numbers(self.rotation_deg, "aperture.rotation_deg", least=-360.0, most=360.0)
         check_numbers(self.cats_eye, "aperture.cats_eye", least=0.0, most=1.0)
         check_numbers(self.spherical, "aperture.spherical", least=-1.0, most=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorSettings:
+    """`[sensor]`: from light to codes. Target and frames share exposure and vignetting; only frames have noise."""
+
+    exposure_ev: Drawn = fixed(0.0)  # light times 2 ** this, then clipped at white
+    vignetting_ev: Drawn = fixed(0.0)  # loss of light in the corners, in stops
+    iso: Drawn = fixed(0.0)  # 0: no noise; else Poisson photons and Gaussian reading
+    full_well_electrons: float = 25000.0  # photo-electrons at white and ISO 100
+    read_noise_electrons: float = 3.0  # standard deviation
+    bake_noise: bool = False  # false: frames are stored noiseless and the drawn noise is recorded for the loader
+
+    def __post_init__(self) -> None:
+        """Refuse sensors that cannot be."""
+        check_numbers(self.exposure_ev, "sensor.exposure_ev", least=-10.0, most=10.0)
+        check_numbers(self.vignetting_ev, "sensor.vignetting_ev", least=0.0, most=6.0)
+        check_numbers(self.iso, "sensor.iso", least=0.0, most=1e6)
+        check_numbers(fixed(self.full_well_electrons), "sensor.full_well_electrons", least=100.0, most=1e7)
+        check_numbers(fixed(self.read_noise_electrons), "sensor.read_noise_electrons", least=0.0, most=1000.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HighlightSettings:
+    """`[highlights]`: light that the sources' white cut off, put back before the lens (invented, and recorded)."""
+
+    most: Drawn = fixed(1.0)  # linear light given to white; 1: off
+    threshold: float = 0.9  # linear light from which a pixel is raised
+
+    def __post_init__(self) -> None:
+        """Refuse expansions that are none."""
+        check_numbers(self.most, "highlights.most", least=1.0, most=100.0)
+        check_numbers(fixed(self.threshold), "highlights.threshold", above=0.0, below=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,4 +194,6 @@ class ShotSettings:
     lens: LensSettings
     aperture: ApertureSettings
     focus: FocusSettings
+    sensor: SensorSettings
+    highlights: HighlightSettings
     bits: int  # layers are quantised to what is stored before anything is photographed

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mattingmfif.optics import Layer, Scene, ThinLens
+from mattingmfif.optics import Layer, Scene, Sensor, ThinLens
 from mattingmfif.pixels.colour import decode_srgb, encode_srgb
 
 Float32 = npt.NDArray[np.float32]
@@ -35,9 +36,10 @@ class Shot:
     focus_plan: str
     focus_distance_m: tuple[float, ...]
     layers: tuple[LayerFacts, ...]  # same order as scene.ordered
+    sensor: Sensor  # what the stored codes have gone through; noise only where the recipe bakes it
     alphas: tuple[npt.NDArray[np.uint16], ...]  # stored mattes of the subjects, nearest first, with the margin
     margin_px: int  # cropped away on each side after rendering
-    draws: dict[str, float | str]  # every drawn value that the lens and the layers do not show
+    draws: dict[str, Any]  # every drawn value that the lens and the layers do not show
 
 
 def quantised_alpha(alpha: Float32) -> tuple[npt.NDArray[np.uint16], Float32]:
