@@ -3,7 +3,8 @@
     frame i --unshuffle--> e_i at strides stem..4 --> latent z_i (stride 8)        shared by all frames
     {z_i}   --attention across the frames at each position--> fused latent z, guides g_i
     z       --decode--> d at stride 8, 4, .. stem; at each finer stride d takes up the frames' e_i, mixed by scores
-    scores of (e_i, g_i, d) at full resolution mix three frequency bands of the source pixels; d adds gain and residual
+    scores of (e_i, g_i, d) and of each frame's sharpness, at full resolution, mix three frequency bands of the source
+    pixels; d adds gain and residual
 
 Notation: B batch, N frames (1 to 7), frames `[B,N,3,H,W]` sRGB codes scaled to -1..1, H and W multiples of 8; `present`
 `[B,N]` bool says which frames count (an absent frame's pixels have no effect). Nothing in it knows the frames' order,
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 from mattingmfif.vaeedof.settings import MAX_FRAMES, STRIDE_PX, ModelSettings
 
 BANDS = 3
+BINOMIAL = (0.0625, 0.25, 0.375, 0.25, 0.0625)
+LEAST_ENERGY = 1e-5  # about the rounding of 8-bit codes in -1..1: below it no frame is sharper than another
 ABSENT = -1e4  # a score that bf16 holds and that leaves nothing of a frame
 
 
@@ -38,6 +41,11 @@ def conv1(channels_in: int, channels_out: int) -> nn.Conv2d:
 def by_frame(x: Tensor, like: Tensor) -> Tensor:
     """`[B*N,...]` as `[B,N,...]`, B and N those of `like`."""
     return x.reshape(*like.shape[:2], *x.shape[1:])
+
+
+def wide(x: Tensor) -> Tensor:
+    """The tensor in at least float32: what mixes source pixels is never rounded to 16 bits."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
@@ -204,19 +212,36 @@ class FrameMix(nn.Module):
         return (shares * values).sum(1).reshape(b, width, h, w)
 
 
+def smoothed(maps: Tensor, step: int) -> Tensor:
+    """Maps `[...,H,W]` under the binomial of 5 taps, `step` px apart, edges repeated."""
+    height, width = maps.shape[-2:]
+    flat = F.pad(maps.flatten(0, -4) if maps.ndim > 4 else maps, (0, 0, 2 * step, 2 * step), mode="replicate")
+    flat = sum(w * flat[..., k * step : k * step + height, :] for k, w in enumerate(BINOMIAL))  # type: ignore[assignment]
+    flat = F.pad(flat, (2 * step, 2 * step, 0, 0), mode="replicate")
+    flat = sum(w * flat[..., k * step : k * step + width] for k, w in enumerate(BINOMIAL))  # type: ignore[assignment]
+    return flat.reshape(maps.shape)
+
+
 def frequency_bands(pictures: Tensor) -> list[Tensor]:
     """Fine, middle and coarse band of pictures `[M,3,H,W]` (binomial, 5 taps, steps 1 and 2), which sum to it."""
-    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=pictures.dtype, device=pictures.device) / 16
-    channels = pictures.shape[1]
     bands, rest = [], pictures
     for step in (1, 2):
-        smooth = rest
-        for kernel, pad in ((line.reshape(1, 1, 5, 1), (0, 0, 2, 2)), (line.reshape(1, 1, 1, 5), (2, 2, 0, 0))):
-            padded = F.pad(smooth, tuple(side * step for side in pad), mode="replicate")
-            smooth = F.conv2d(padded, kernel.expand(channels, 1, -1, -1), groups=channels, dilation=step)
+        smooth = smoothed(rest, step)
         bands.append(rest - smooth)
         rest = smooth
     return [*bands, rest]
+
+
+def sharpness(bands: list[Tensor], present: Tensor) -> Tensor:
+    """Log of each frame's local energy in the fine and the middle band over the mean of all frames, `[B,N,2,H,W]`.
+
+    `bands` `[B*N,3,H,W]`. The classical focus measure: with it the network starts from a choice of sharp pixels.
+    """
+    energy = torch.stack([smoothed(smoothed(band.mean(1).square()[:, None], 1), 2)[:, 0] for band in bands[:2]], 1)
+    energy = energy.reshape(*present.shape, 2, *energy.shape[-2:]) + LEAST_ENERGY
+    counted = present.to(energy.dtype)[:, :, None, None, None]
+    mean = (energy * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True)
+    return (energy / mean).log() * counted
 
 
 class PixelPath(nn.Module):
@@ -231,8 +256,10 @@ class PixelPath(nn.Module):
         self.stem_px, self.use_pixels = s.stem_px, s.use_pixel_path
         self.from_frame, self.from_decoder = conv1(width, hidden), conv1(width, hidden)
         self.from_guide = conv1(s.guide_channels, hidden)
+        self.from_sharpness = conv1((BANDS - 1) * cells, hidden)
         self.near = conv3(hidden, hidden)
-        self.score = conv1(hidden, BANDS * cells)
+        self.score = zeroed(conv1(hidden, BANDS * cells))
+        self.trust_sharpness = nn.Parameter(torch.full((BANDS,), 2.0))  # how much sharpness counts by itself
         self.gain, self.residual = zeroed(conv3(width, (BANDS - 1) * cells)), zeroed(conv3(width, 3 * cells))
 
     def forward(
@@ -242,20 +269,31 @@ class PixelPath(nn.Module):
         b, n, _, height, width = pictures.shape
         flat, to_full = frames.flatten(0, 1), self.stem_px
         hidden = by_frame(self.from_frame(flat) + self.from_guide(guides.flatten(0, 1)), guides)
-        hidden = F.relu(hidden + self.from_decoder(decoded)[:, None]).flatten(0, 1)
-        scores = F.pixel_shuffle(self.score(F.relu(self.near(hidden))), to_full)
-        shares = _shares(scores.reshape(b, n, BANDS, height, width).float(), present)
-        residual = F.pixel_shuffle(self.residual(F.relu(decoded)), to_full).float()
+        hidden = hidden + self.from_decoder(decoded)[:, None]
+        residual = wide(F.pixel_shuffle(self.residual(F.relu(decoded)), to_full))
         if not self.use_pixels:
-            return residual, shares[:, :, 0]
-        gain = F.pixel_shuffle(self.gain(F.relu(decoded)), to_full).float()
-        visible = torch.where(present[:, :, None, None, None], pictures, torch.zeros_like(pictures)).float()
+            shares = _shares(
+                F.pixel_shuffle(self._scores(hidden), to_full).reshape(b, n, BANDS, height, width), present
+            )
+            return residual, wide(shares[:, :, 0])
+        gain = wide(F.pixel_shuffle(self.gain(F.relu(decoded)), to_full))
+        visible = wide(torch.where(present[:, :, None, None, None], pictures, torch.zeros_like(pictures)))
         bands = frequency_bands(visible.flatten(0, 1))
+        cues = sharpness(bands, present)
+        hidden = hidden + by_frame(self.from_sharpness(F.pixel_unshuffle(cues.flatten(0, 1), to_full)), guides)
+        scores = wide(F.pixel_shuffle(self._scores(hidden), to_full)).reshape(b, n, BANDS, height, width)
+        own = torch.stack([cues[:, :, 0], cues[:, :, 1], cues.mean(2)], 2)
+        shares = _shares(scores + self.trust_sharpness[:, None, None] * own, present)
         picture = residual
         for k, band in enumerate(bands):
             mixed = (shares[:, :, k, None] * band.reshape(b, n, 3, height, width)).sum(1)
             picture = picture + (mixed * (1 + gain[:, k, None]) if k < BANDS - 1 else mixed)
         return picture, shares[:, :, 0]
+
+    def _scores(self, hidden: Tensor) -> Tensor:
+        """Scores `[B*N,BANDS*cells,h,w]` from hidden features `[B,N,D,h,w]`."""
+        scores: Tensor = self.score(F.relu(self.near(F.relu(hidden).flatten(0, 1))))
+        return scores
 
 
 class Decoder(nn.Module):
@@ -373,8 +411,9 @@ class VAEEDOF(nn.Module):
         fine = sum(stride * _steps(d.stages[level]) for level, stride in enumerate(strides[:-1]))
         fine += self.settings.stem_px * max(_steps(self.pixels.near), _steps(self.pixels.gain))
         coarse = STRIDE_PX * (_steps(d.from_latent) + _steps(d.stages[-1]))
-        # bilinear guides look one latent further than the features they steer; the bands look 6 px
-        output = max(fine + coarse, fine + to_skips, fine + 2 * STRIDE_PX, 6)
+        # bilinear guides look one latent further than the features they steer; bands and their energies look 6 px each
+        sharp = 12 + self.settings.stem_px * _steps(self.pixels.near)
+        output = max(fine + coarse, fine + to_skips, fine + 2 * STRIDE_PX, sharp)
         up = [-(-value // STRIDE_PX) * STRIDE_PX for value in (to_latent, fusion, output)]
         return Reach(latent_px=up[0], fusion_px=up[1], output_px=up[2])
 

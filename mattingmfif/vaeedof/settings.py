@@ -162,7 +162,9 @@ class DataSettings:
     frames_most: int = 7
     drop_probability: float = 0.3  # that a stack loses frames (at least frames_least stay), which makes gaps
     single_probability: float = 0.03  # of one sharp frame alone, which must come back
+    whole_probability: float = 0.03  # that one of the frames is sharp everywhere, which must be returned
     boundary_probability: float = 0.5  # that a crop is centred on a boundary or gap pixel
+    disturb_probability: float = 1.0  # of the next two
     noise_sigma: float = 0.0  # most sensor noise added, in units of 1.0 = white; drawn evenly from 0
     shift_px: float = 0.0  # most misalignment of the frames, at most 0.5; the target stays
     flip: bool = True
@@ -172,8 +174,8 @@ class DataSettings:
         """Refuse impossible draws."""
         _check(self.frames_least, "data.frames_least", 1, MAX_FRAMES)
         _check(self.frames_most, "data.frames_most", self.frames_least, MAX_FRAMES)
-        for key in ("drop_probability", "single_probability", "boundary_probability"):
-            _check(getattr(self, key), f"data.{key}", 0, 1)
+        for key in ("drop", "single", "whole", "boundary", "disturb"):
+            _check(getattr(self, f"{key}_probability"), f"data.{key}_probability", 0, 1)
         _check(self.noise_sigma, "data.noise_sigma", 0, 0.2)
         _check(self.shift_px, "data.shift_px", 0, 0.5)
         if self.degrade not in DEGRADATIONS:

@@ -222,6 +222,12 @@ def _keep(stack: Stack, kept: npt.NDArray[np.int64]) -> Stack:
     )
 
 
+def _sharp_everywhere(stack: Stack, frames: Codes, index: int) -> Stack:
+    """The stack with these frames, of which number `index` is the target: no gap, no boundary."""
+    sharp = np.full_like(stack.sharpest_frame, index)
+    return replace(stack, frames=frames, sharpest_frame=sharp, boundary=np.zeros_like(stack.boundary))
+
+
 def _disturbed(pictures: Float32, settings: DataSettings, rng: np.random.Generator) -> Float32:
     """Sensor noise on all frames, and a shift of all but one, which stays with the target."""
     reference = int(rng.integers(len(pictures)))
@@ -260,9 +266,11 @@ def draw_example(
     if rng.random() < settings.drop_probability:
         count = int(rng.integers(least, count + 1))
     stack = _keep(stack, order[:count])
-    if rng.random() < settings.single_probability:
-        sharp = np.zeros_like(stack.sharpest_frame)
-        stack = replace(stack, frames=stack.target[None], sharpest_frame=sharp, boundary=np.zeros_like(stack.boundary))
+    luck = rng.random()
+    if luck < settings.single_probability:
+        stack = _sharp_everywhere(stack, stack.target[None], 0)
+    elif luck < settings.single_probability + settings.whole_probability:
+        stack = _sharp_everywhere(stack, np.concatenate([stack.target[None], stack.frames[1:]]), 0)
     boundary_weight, gap_weight, untrusted_weight = weights
     weight = 1 + boundary_weight * stack.boundary + gap_weight * stack.gap
     weight = weight * (untrusted_weight + (1 - untrusted_weight) * stack.trust)
@@ -272,7 +280,9 @@ def draw_example(
         pictures, target, weight = (
             np.rot90(a, turn, (-2, -1))[..., :: -1 if mirror else 1] for a in (pictures, target, weight)
         )
-    pictures = _disturbed(np.ascontiguousarray(pictures), settings, rng)
+    pictures = np.ascontiguousarray(pictures)
+    if rng.random() < settings.disturb_probability:
+        pictures = _disturbed(pictures, settings, rng)
     count = len(pictures)
     padded = np.zeros((settings.frames_most, *pictures.shape[1:]), np.float32)
     padded[:count] = pictures

@@ -161,7 +161,7 @@ def _stage_data(recipe: TrainRecipe, stage: str) -> DataSettings:
         return recipe.data
     # an auto-encoder sees one target and one frame a stack, anywhere, undisturbed
     return DataSettings(frames_least=1, frames_most=1, drop_probability=1.0, single_probability=0.0,
-                        boundary_probability=0.0, flip=recipe.data.flip)  # fmt: skip
+                        whole_probability=0.0, boundary_probability=0.0, flip=recipe.data.flip)  # fmt: skip
 
 
 def data_identity(source: StackSource) -> str:

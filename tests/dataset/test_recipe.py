@@ -12,13 +12,13 @@ from mattingmfif.errors import UserError
 HEAD = 'schema = 1\nname = "mine"\n'
 
 
-@pytest.mark.parametrize("name", ["quick", "mattingmfif-4k"])
+@pytest.mark.parametrize("name", ["quick", "mattingmfif-4k", "vaeedof-train"])
 def test_published_recipes_are_sound_and_named_after_their_files(name: str) -> None:
     assert name in published_recipes()
     assert load_recipe(name).name == name
 
 
-@pytest.mark.parametrize("name", ["quick", "mattingmfif-4k"])
+@pytest.mark.parametrize("name", ["quick", "mattingmfif-4k", "vaeedof-train"])
 def test_a_resolved_recipe_reads_back_to_the_same_recipe_and_hash(name: str) -> None:
     recipe = load_recipe(name)
     again = parse_recipe(recipe.to_toml(), "resolved")

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="VAEEDOF needs torch (extra `train`)")
 
 from mattingmfif.vaeedof.cost import model_cost  # noqa: E402
-from mattingmfif.vaeedof.model import VAEEDOF, Reach, frequency_bands  # noqa: E402
+from mattingmfif.vaeedof.model import VAEEDOF, Reach, frequency_bands, sharpness, smoothed  # noqa: E402
 from mattingmfif.vaeedof.settings import ModelSettings  # noqa: E402
 
 SMALL = ModelSettings(
@@ -86,6 +86,30 @@ def test_source_pixels_can_pass_unchanged(settings: ModelSettings) -> None:
         score.weight[:, 0] = 100.0
         model.pixels.near.forward = lambda x: chosen.flatten(0, 1)  # type: ignore[method-assign]
         assert (model(frames) - frames[:, 1]).abs().max() < 1e-5
+
+
+def test_an_untrained_network_already_takes_the_sharper_frame() -> None:
+    picture = _pictures(1, 64, 64)[0]
+    soft = smoothed(smoothed(picture, 1), 2)
+    left = (torch.arange(64) < 32).to(picture.dtype)
+    frames = torch.cat([picture * left + soft * (1 - left), soft * left + picture * (1 - left)])[None]
+    with torch.no_grad():
+        fused = VAEEDOF(CPU).eval()(frames)[0]
+    error, away = (fused - picture[0]).abs(), (torch.arange(64) - 31.5).abs() > 14
+    assert error[..., away].mean() < 0.01
+    assert (frames.mean(1) - picture).abs()[..., away].mean() > 0.1
+
+
+def test_sharpness_is_relative_and_leaves_absent_frames_out() -> None:
+    picture = _pictures(1, 32, 32)[0]
+    frames = torch.cat([picture, smoothed(picture, 2), torch.zeros_like(picture)])
+    cues = sharpness(frequency_bands(frames), torch.tensor([[True, True, False]]))
+    assert (cues[0, 0] > cues[0, 1]).all()
+    assert not cues[0, 2].any()
+    pair = sharpness(frequency_bands(frames[:2]), torch.tensor([[True, True]]))
+    assert (cues[:, :2] - pair).abs().max() < 1e-5
+    flat = sharpness(frequency_bands(torch.ones(2, 3, 16, 16)), torch.tensor([[True, True]]))
+    assert flat.abs().max() < 1e-5
 
 
 def test_the_frequency_bands_sum_to_the_picture() -> None:

@@ -178,6 +178,27 @@ def test_a_single_sharp_frame_is_drawn_with_itself_as_target() -> None:
     assert (draw.weight == 1).all()
 
 
+def test_a_frame_that_is_sharp_everywhere_is_drawn_among_the_others() -> None:
+    settings = DataSettings(frames_most=2, single_probability=0.0, whole_probability=1.0, drop_probability=0.0)
+    draw = draw_example(Places(_stacks()), settings, (4.0, 4.0, 1.0), 32, (1,))
+    assert draw.present.all()
+    assert np.array_equal(draw.pictures[0], draw.target)
+    assert not np.array_equal(draw.pictures[1], draw.target)
+    assert (draw.weight == 1).all()
+
+
+def test_frames_are_disturbed_as_often_as_asked() -> None:
+    def share(probability: float) -> float:
+        options = {"single_probability": 1.0, "noise_sigma": 0.02, "disturb_probability": probability}
+        places = Places(_stacks())
+        draws = [draw_example(places, DataSettings(**options), (0.0, 0.0, 1.0), 32, (k,)) for k in range(40)]
+        return float(np.mean([not np.array_equal(draw.pictures[0], draw.target) for draw in draws]))
+
+    assert share(0.0) == 0
+    assert 0.2 < share(0.5) < 0.8
+    assert share(1.0) == 1
+
+
 def test_degraded_frames_are_the_target_where_they_are_sharp() -> None:
     stack = _stacks(1).stacks[0]
     hard, soft = degraded(stack, "hard-mask"), degraded(stack, "gaussian-srgb")
