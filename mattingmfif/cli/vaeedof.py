@@ -14,7 +14,9 @@ from mattingmfif.errors import UserError
 @cli.command()
 @click.argument("frames", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights that `train` wrote.")
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="Weights that `train` wrote. Default: those of the package."
+)
 @click.option("--align", type=click.Choice(["none", "translation", "homography"]), default="none", show_default=True)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
 @click.option(
@@ -44,6 +46,11 @@ def fuse(frames: tuple[Path, ...], tile_px: int | None, **words: Any) -> None:
 @click.option(
     "--teacher", type=click.Path(path_type=Path), help="A diffusers AutoencoderKL folder or a teacher checkpoint."
 )
+@click.option(
+    "--degrade",
+    type=click.Choice(["physical", "hard-mask", "gaussian-srgb"]),
+    help="Learn from the shards' frames, or from frames remade from target and mattes by a simpler model.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
 def train(dataset: Path, out: Path, recipe: str, **words: Any) -> None:
@@ -58,7 +65,12 @@ def train(dataset: Path, out: Path, recipe: str, **words: Any) -> None:
 @cli.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--out", required=True, type=FOLDER, help="Folder of the table, the figures and the pictures.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights that `train` wrote.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Weights that `train` wrote; several stand side by side. Default: those of the package.",
+)
 @click.option("--split", default="test", show_default=True)
 @click.option("--align", type=click.Choice(["none", "translation", "homography"]), default="none", show_default=True)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")

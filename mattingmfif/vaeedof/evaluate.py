@@ -32,6 +32,7 @@ from mattingmfif.vaeedof.folders import StackFiles, find_stacks
 from mattingmfif.vaeedof.frames import read_stack
 from mattingmfif.vaeedof.fuse import fuse_frames, load_fuser
 from mattingmfif.vaeedof.metrics import FUSION_METRICS, MIN_SIDE_PX, fusion_metrics, psnr, ssim, to_grey
+from mattingmfif.vaeedof.metrics_learned import Distance, find_lpips
 from mattingmfif.vaeedof.model import VAEEDOF
 from mattingmfif.vaeedof.stacks import Stack, degraded, open_stacks
 
@@ -80,14 +81,47 @@ def fuse_codes(frames: Sequence[Codes] | Codes, model: VAEEDOF, device: torch.de
     return encode_srgb(fusion.image_linear, bits)
 
 
-def _fusers(model: VAEEDOF, device: torch.device, precision: str) -> dict[str, Callable[[Codes], Codes]]:
-    return {NETWORK: lambda frames: fuse_codes(frames, model, device, precision), **BASELINES}
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """What is judged, on which device, and the learned distance if there is one."""
+
+    models: dict[str, VAEEDOF]
+    device: torch.device
+    precision: str = "auto"
+    lpips: Distance | None = None
+
+    @property
+    def fusers(self) -> dict[str, Callable[[Codes], Codes]]:
+        """The networks and the classical fusers by name."""
+        networks = {name: self._fuser(model) for name, model in self.models.items()}
+        return {**networks, **BASELINES}
+
+    def _fuser(self, model: VAEEDOF) -> Callable[[Codes], Codes]:
+        return lambda frames: fuse_codes(frames, model, self.device, self.precision)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The fusers that a picture shows."""
+        return (*list(self.models)[:2], "laplacian-pyramid", "gff")
+
+
+def checkpoint_names(paths: Sequence[str | Path]) -> list[str]:
+    """A name for each network in a table: `vaeedof` for one; file names, or folder names where those are the same."""
+    files = [Path(path) for path in paths]
+    if len(files) <= 1:
+        return [NETWORK]
+    for names in ([file.stem for file in files], [file.parent.name for file in files]):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{file.parent.name}/{file.stem}" for file in files]
 
 
 def _truth_rows(
-    name: str, fused: dict[str, Codes], target: Codes, where: dict[str, npt.NDArray[np.bool_]]
+    name: str, fused: dict[str, Codes], target: Codes, where: dict[str, npt.NDArray[np.bool_]], judge: Judge
 ) -> Iterator[Row]:
     for fuser, image in fused.items():
+        if judge.lpips is not None:
+            yield Row(stack=name, fuser=fuser, region="all", metric="LPIPS", value=judge.lpips(image, target))
         for region, mask in where.items():
             for metric, value in (("PSNR", psnr(image, target, mask)), ("SSIM", ssim(image, target, mask))):
                 yield Row(stack=name, fuser=fuser, region=region, metric=metric, value=value)
@@ -127,13 +161,11 @@ def _frames_named(frames: Sequence[Codes] | Codes) -> dict[str, Codes]:
 def evaluate_shards(
     dataset: str | Path,
     out: Path,
-    model: VAEEDOF,
-    device: torch.device,
+    judge: Judge,
     *,
     split: str = "test",
     limit: int | None = None,
     degrade: str = "physical",
-    precision: str = "auto",
     report: Report = print,
 ) -> list[Row]:
     """PSNR and SSIM by region over a split of a dataset, all fusers and the oracle."""
@@ -143,11 +175,11 @@ def evaluate_shards(
     for index in range(count):
         began = time.monotonic()
         stack = degraded(source.stack(index, with_blur=degrade != "physical"), degrade)
-        fused = {name: fuse(stack.frames) for name, fuse in _fusers(model, device, precision).items()}
+        fused = {name: fuse(stack.frames) for name, fuse in judge.fusers.items()}
         fused[ORACLE] = selection_oracle(stack.frames, stack.target)
         where = regions(stack)
-        rows += _truth_rows(source.name(index), fused, stack.target, where)
-        shown = {k: fused[k] for k in (NETWORK, "laplacian-pyramid", "gff")}
+        rows += _truth_rows(source.name(index), fused, stack.target, where, judge)
+        shown = {k: fused[k] for k in judge.shown}
         place = _worst_place(stack.gap if stack.gap.any() and index % 2 else stack.boundary)
         _write_strip(out, source.name(index), {**_frames_named(stack.frames), **shown, "truth": stack.target}, *place)
         report(f"{source.name(index)}: {index + 1} of {count}, {time.monotonic() - began:.1f} s")
@@ -157,11 +189,9 @@ def evaluate_shards(
 def evaluate_files(
     stacks: Sequence[StackFiles],
     out: Path,
-    model: VAEEDOF,
-    device: torch.device,
+    judge: Judge,
     *,
     align: str = "none",
-    precision: str = "auto",
     report: Report = print,
 ) -> list[Row]:
     """The 17 fusion metrics of every fuser on stacks of files, and PSNR and SSIM where there is truth."""
@@ -170,19 +200,19 @@ def evaluate_files(
         read = read_stack(files.frames, report)
         linear = read.frames if align == "none" else align_stack(read.frames, align)[0]
         frames = np.stack([encode_srgb(frame, 8) for frame in linear])
-        fused = {name: fuse(frames) for name, fuse in _fusers(model, device, precision).items()}
+        fused = {name: fuse(frames) for name, fuse in judge.fusers.items()}
         greys = [to_grey(frame) for frame in frames]
         if min(greys[0].shape) >= MIN_SIDE_PX:
             for fuser, image in fused.items():
                 for metric, value in fusion_metrics(greys, to_grey(image)).items():
                     rows.append(Row(stack=files.name, fuser=fuser, region="all", metric=metric, value=value))
-        pictures = {**_frames_named(frames), **{k: fused[k] for k in (NETWORK, "laplacian-pyramid", "gff")}}
+        pictures = {**_frames_named(frames), **{k: fused[k] for k in judge.shown}}
         if files.truth is not None:
             truth = encode_srgb(read_stack([files.truth], report).frames[0], 8)
             if truth.shape != frames[0].shape:
                 raise UserError(f"{files.truth.name}: the true image has another size than the frames")
             fused[ORACLE] = selection_oracle(frames, truth)
-            rows += _truth_rows(files.name, fused, truth, {"all": np.ones(truth.shape[:2], bool)})
+            rows += _truth_rows(files.name, fused, truth, {"all": np.ones(truth.shape[:2], bool)}, judge)
             pictures["truth"] = truth
         contrast = np.abs(frames[0].astype(np.float32) - frames[-1]).mean(-1)
         _write_strip(out, files.name, pictures, *_worst_place(contrast > np.quantile(contrast, 0.95)))
@@ -204,10 +234,10 @@ def means(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
 def markdown_table(rows: Sequence[Row]) -> str:
     """Means as a Markdown table: a line a fuser, a column a metric and region."""
     found = means(rows)
-    order = {name: k for k, name in enumerate(("PSNR", "SSIM", *FUSION_METRICS))}
+    order = {name: k for k, name in enumerate(("PSNR", "SSIM", "LPIPS", *FUSION_METRICS))}
     columns = sorted(found, key=lambda key: (order[key[0]], REGIONS.index(key[1])))
     fusers = list(dict.fromkeys(row.fuser for row in rows))
-    titles = [metric if metric in FUSION_METRICS else f"{metric} {region}" for metric, region in columns]
+    titles = [metric if metric in (*FUSION_METRICS, "LPIPS") else f"{metric} {region}" for metric, region in columns]
     lines = ["| fuser | " + " | ".join(titles) + " |", "|---" * (len(columns) + 1) + "|"]
     for fuser in fusers:
         cells = []
@@ -222,7 +252,7 @@ def evaluate_folder(
     folder: str | Path,
     out: str | Path,
     *,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | Path | Sequence[str | Path] | None = None,
     split: str = "test",
     align: str = "none",
     degrade: str = "physical",
@@ -233,21 +263,25 @@ def evaluate_folder(
 ) -> Evaluation:
     """Judge the network at `checkpoint` (None: the package's) on a dataset of shards or a folder of stacks.
 
-    Writes `figures.csv` (a row a figure), `table.md` (means) and a picture a stack into `out`. UserError if `folder`
-    holds neither shards nor stacks, or the checkpoint is none of VAEEDOF.
+    Several checkpoints stand side by side. Writes `figures.csv` (a row a figure), `table.md` (means) and a picture a
+    stack into `out`. UserError if `folder` holds neither shards nor stacks, or a checkpoint is none of VAEEDOF.
     """
     if align not in ALIGNMENTS:
         raise UserError(f"--align {align}: not known; use {', '.join(ALIGNMENTS)}")
     folder, out, chosen = Path(folder), Path(out), choose_device(device)
-    model = load_fuser(checkpoint)
+    paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint or [])
+    networks = [load_fuser(path) for path in paths] or [load_fuser(None)]
+    models = dict(zip(checkpoint_names(paths), networks, strict=True))
+    lpips = find_lpips()
+    if isinstance(lpips, str):
+        report(lpips)
+    judge = Judge(models=models, device=chosen, precision=precision, lpips=None if isinstance(lpips, str) else lpips)
     out.mkdir(parents=True, exist_ok=True)
     if find_shards(folder):
-        rows = evaluate_shards(
-            folder, out, model, chosen, split=split, limit=limit, degrade=degrade, precision=precision, report=report
-        )
+        rows = evaluate_shards(folder, out, judge, split=split, limit=limit, degrade=degrade, report=report)
     else:
         found = find_stacks(folder)[:limit]
-        rows = evaluate_files(found, out, model, chosen, align=align, precision=precision, report=report)
+        rows = evaluate_files(found, out, judge, align=align, report=report)
     with (out / "figures.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["stack", "fuser", "region", "metric", "value"])

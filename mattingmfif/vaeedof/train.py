@@ -26,16 +26,18 @@ from torch import Tensor, nn
 
 from mattingmfif.errors import UserError
 from mattingmfif.vaeedof.checkpoint import load_model, save_model, write_aside
+from mattingmfif.vaeedof.cost import model_cost
 from mattingmfif.vaeedof.device import autocast, choose_device
 from mattingmfif.vaeedof.distil import DistilLesson, FusionLesson, TeacherLesson, batch_of
 from mattingmfif.vaeedof.model import VAEEDOF
 from mattingmfif.vaeedof.progress import CsvLog, load_state, save_state
-from mattingmfif.vaeedof.settings import STAGES, DataSettings, StageSettings, TrainRecipe
+from mattingmfif.vaeedof.settings import MAX_FRAMES, STAGES, DataSettings, StageSettings, TrainRecipe
 from mattingmfif.vaeedof.stacks import Draw, Places, StackSource, draw_example, open_stacks
 from mattingmfif.vaeedof.teacher import load_teacher
 from mattingmfif.vaeedof.validate import Validation
 
-LOG_EVERY, SAVE_EVERY, VALIDATE_EVERY = 20, 250, 500
+LOG_EVERY, SAVE_EVERY, VALIDATE_EVERY = 20, 250, 250
+COST_FRAME = 2160, 3840  # height and width for which a training says what its network will cost
 Report = Callable[[str], None]
 
 
@@ -114,7 +116,7 @@ def run_stage(
     )  # fmt: skip
     log = CsvLog(out / f"{stage}.csv", first)
     curve = CsvLog(out / "validation.csv", first) if validation else None
-    began, terms = time.monotonic(), {}
+    began, terms = (time.monotonic(), time.process_time()), {}
     try:
         for step in range(first, last):
             for group in optimiser.param_groups:
@@ -131,10 +133,11 @@ def run_stage(
             average_into(average, lesson, s.ema_decay, step)
             done = step + 1
             if done % LOG_EVERY == 0 or done == last:
-                row = _row(done, optimiser.param_groups[0]["lr"], terms, time.monotonic() - began)
+                row = _row(done, optimiser.param_groups[0]["lr"], terms, began)
                 log.write(row)
                 if done % (10 * LOG_EVERY) == 0 or done == last:
-                    report(f"{stage}: step {done} of {s.steps}, loss {row['loss']:.5f}, {row['seconds']:.0f} s")
+                    spent = f"{row['seconds']:.0f} s, {row['cpu_seconds']:.0f} CPU-s"
+                    report(f"{stage}: step {done} of {s.steps}, loss {row['loss']:.5f}, {spent}")
             if validation and curve is not None and (done % VALIDATE_EVERY == 0 or done == s.steps):
                 found = validation.measure(_student(average), device, recipe.precision, out / f"step-{done:06d}.png")
                 curve.write({"step": done, **found})
@@ -152,8 +155,10 @@ def _student(lesson: nn.Module) -> VAEEDOF:
     return student
 
 
-def _row(step: int, rate: float, terms: dict[str, Tensor], seconds: float) -> dict[str, Any]:
-    return {"step": step, "learning_rate": rate, **{k: float(v.detach()) for k, v in terms.items()}, "seconds": seconds}
+def _row(step: int, rate: float, terms: dict[str, Tensor], began: tuple[float, float]) -> dict[str, Any]:
+    values = {k: float(v.detach()) for k, v in terms.items()}
+    spent = {"seconds": time.monotonic() - began[0], "cpu_seconds": time.process_time() - began[1]}
+    return {"step": step, "learning_rate": rate, **values, **spent}
 
 
 def _stage_data(recipe: TrainRecipe, stage: str) -> DataSettings:
@@ -209,6 +214,7 @@ def train_from_recipe(
     identity = {"recipe": recipe.to_plain(), "seed": seed, "data": data_identity(source), "teacher": named}
     story = {**identity, "samples": len(source), "torch": torch.__version__}
     write_aside(out / "train.json", json.dumps(story, indent=1, sort_keys=True).encode())
+    report(model_cost(recipe.model, *COST_FRAME, MAX_FRAMES).text())
     stages = [name for name in STAGES if stage in (name, "all")]
     if teacher is not None and stage == "all":
         stages.remove("teacher")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,10 +17,19 @@ pytest.importorskip("safetensors", reason="VAEEDOF needs safetensors (extra `tra
 
 from mattingmfif.dataset.reader import open_shards  # noqa: E402
 from mattingmfif.errors import UserError  # noqa: E402
+from mattingmfif.vaeedof import metrics_learned  # noqa: E402
 from mattingmfif.vaeedof.baselines import laplacian_pyramid, selection_oracle  # noqa: E402
 from mattingmfif.vaeedof.checkpoint import save_model  # noqa: E402
-from mattingmfif.vaeedof.evaluate import Row, evaluate_folder, markdown_table, means, regions  # noqa: E402
+from mattingmfif.vaeedof.evaluate import (  # noqa: E402
+    Row,
+    checkpoint_names,
+    evaluate_folder,
+    markdown_table,
+    means,
+    regions,
+)
 from mattingmfif.vaeedof.metrics import FUSION_METRICS, psnr  # noqa: E402
+from mattingmfif.vaeedof.metrics_learned import find_lpips  # noqa: E402
 from mattingmfif.vaeedof.model import VAEEDOF  # noqa: E402
 from mattingmfif.vaeedof.settings import ModelSettings, Stages, StageSettings, TrainRecipe  # noqa: E402
 from mattingmfif.vaeedof.stacks import open_stacks  # noqa: E402
@@ -121,3 +131,42 @@ def test_what_cannot_be_judged_is_one_line(tmp_path: Path, weights: Path, small_
         evaluate_folder(small_dataset, tmp_path / "out", checkpoint=weights, split="val", **SILENT)
     with pytest.raises(UserError, match="--align"):
         evaluate_folder(small_dataset, tmp_path / "out", checkpoint=weights, align="x", **SILENT)
+
+
+def test_several_networks_stand_in_one_table(small_dataset: Path, tmp_path: Path, weights: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(weights.read_bytes())
+    found = evaluate_folder(small_dataset, tmp_path / "out", checkpoint=[weights, other], limit=1, **SILENT)
+    values = {row.fuser: row.value for row in found.rows if (row.metric, row.region) == ("PSNR", "all")}
+    assert {"tiny", "other", "gff"} <= values.keys()
+    assert values["tiny"] == values["other"]
+    assert checkpoint_names(["a/fusion.safetensors", "b/fusion.safetensors"]) == ["a", "b"]
+    assert checkpoint_names(["a/x", "a/y", "b/x"]) == ["a/x", "a/y", "b/x"]
+    assert checkpoint_names([]) == ["vaeedof"]
+
+
+def test_lpips_is_left_out_with_a_reason_and_used_where_its_weights_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(metrics_learned, "find_spec", lambda name: None)
+    assert "package lpips is not installed" in str(find_lpips())
+    monkeypatch.setattr(metrics_learned, "find_spec", lambda name: object())
+    assert metrics_learned.ALEXNET in str(find_lpips())
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / metrics_learned.ALEXNET).write_bytes(b"")
+
+    class Difference(torch.nn.Module):
+        """Stands in for the package's network: pictures come as `[1,3,H,W]` in -1..1."""
+
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            assert a.shape == (1, 3, 8, 9)
+            return (a - b).abs().mean()
+
+    package = SimpleNamespace(LPIPS=lambda net, verbose: Difference())
+    monkeypatch.setattr(metrics_learned, "import_module", lambda name: package)
+    found = find_lpips()
+    assert not isinstance(found, str)
+    dark, light = np.zeros((8, 9, 3), np.uint8), np.full((8, 9, 3), 255, np.uint8)
+    assert found(dark, light) == pytest.approx(2)
+    assert found(dark.astype(np.uint16), light.astype(np.uint16) * 257) == pytest.approx(2)
