@@ -75,12 +75,16 @@ def save_model(
     save_tensors(path, tensors, metadata)
 
 
-def save_half(source: Path, target: Path) -> int:
-    """A copy of a VAEEDOF checkpoint with float16 weights, as the package ships them; its size in bytes."""
+def save_half(source: Path, target: Path, figures: dict[str, Any] | None = None) -> int:
+    """A copy of a VAEEDOF checkpoint with float16 weights, as the package ships them; its size in bytes.
+
+    figures: what the network reached, kept in its story under that name.
+    """
     tensors, metadata = load_tensors(source)
     settings, about = read_about(metadata, source, "vaeedof")
     model = VAEEDOF(settings)
     fill(model, tensors, source)
+    about = about if figures is None else {**about, "figures": figures}
     save_model(target, model, settings, "vaeedof", about, half=True)
     return target.stat().st_size
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="VAEEDOF needs torch (extra `train`)")
@@ -14,7 +16,11 @@ pytest.importorskip("safetensors", reason="VAEEDOF needs safetensors (extra `tra
 from safetensors.torch import save_file  # noqa: E402
 
 from mattingmfif.errors import UserError  # noqa: E402
+from mattingmfif.vaeedof.checkpoint import load_model, load_tensors  # noqa: E402
+from mattingmfif.vaeedof.settings import ModelSettings, Stages, StageSettings, TeacherSettings, TrainRecipe  # noqa: E402
+from mattingmfif.vaeedof.stacks import MemoryStacks, Stack  # noqa: E402
 from mattingmfif.vaeedof.teacher import AutoencoderKL, load_autoencoder_kl, load_teacher  # noqa: E402
+from mattingmfif.vaeedof.train import train_from_recipe  # noqa: E402
 
 CONFIG: dict[str, Any] = {
     "_class_name": "AutoencoderKL",
@@ -123,3 +129,59 @@ def test_missing_and_truncated_files_are_one_clear_line(tmp_path: Path) -> None:
     weights.unlink()
     with pytest.raises(UserError, match="no weights"):
         load_autoencoder_kl(folder)
+
+
+UNUSED = TeacherSettings(widths=(8, 8), blocks=(1, 1))
+
+
+def _stacks() -> MemoryStacks:
+    """Two pictures of 40 x 40 px, one frame each."""
+    made = []
+    for seed in range(2):
+        codes = np.random.default_rng(seed).integers(0, 256, (1, 40, 40, 3)).astype(np.uint8)
+        nowhere, ones = np.zeros((40, 40), bool), np.ones((40, 40), np.float32)
+        made.append(
+            Stack(frames=codes, target=codes[0], boundary=nowhere, sharpest_frame=nowhere.astype(np.uint8), trust=ones)
+        )
+    return MemoryStacks(made)
+
+
+@pytest.mark.parametrize("latent_channels", [4, 6], ids=["same-channels", "through-a-head"])
+def test_a_folder_teaches_a_student_which_goes_on_to_the_same_bits(tmp_path: Path, latent_channels: int) -> None:
+    folder = _folder(tmp_path / "kl")
+    model = ModelSettings(
+        stem_px=4, widths=(8, 12), blocks=(1, 1), latent_channels=latent_channels, fusion_width=16, score_width=8
+    )
+    few = StageSettings(steps=4, batch=2, crop_px=32, warmup_steps=1, learning_rate=3e-3)
+    stages = Stages(teacher=few, distil=few, fusion=few)
+    recipe = TrainRecipe(name="taught", model=model, teacher=UNUSED, stages=stages)
+
+    def run(out: str, **options: Any) -> Path:
+        return train_from_recipe(
+            recipe, "memory", tmp_path / out, teacher=folder, source=_stacks(), validation_source=_stacks(),
+            device="cpu", report=lambda _: None, **options,
+        )  # fmt: skip
+
+    run("stopped", stage="distil", stop_after=2)
+    first, second = (load_tensors(run(out, stage="distil"))[0] for out in ("stopped", "straight"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    # the whole course with a folder leaves out the teacher's own stage, and says whose pupil it is without its path
+    path = run("whole")
+    assert not (tmp_path / "whole" / "teacher.safetensors").exists()
+    about = load_model(path)[1]
+    assert about["teacher"] == "kl"
+    assert str(tmp_path) not in json.dumps(about)
+
+
+def test_a_student_comes_nearer_to_the_latents_of_its_teacher(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "kl")
+    model = ModelSettings(stem_px=4, widths=(16, 24), blocks=(1, 1), latent_channels=4, fusion_width=16, score_width=8)
+    course = StageSettings(steps=40, batch=2, crop_px=40, warmup_steps=5, learning_rate=5e-3, ema_decay=0.9)
+    recipe = TrainRecipe(name="taught", model=model, teacher=UNUSED, stages=Stages(distil=course))
+    quiet: Any = {"device": "cpu", "report": lambda _: None}
+    train_from_recipe(recipe, "memory", tmp_path, stage="distil", teacher=folder, source=_stacks(), **quiet)
+    with (tmp_path / "distil.csv").open() as stream:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+    assert rows[-1]["latent"] < 0.7 * rows[0]["latent"]
+    assert rows[-1]["pixel"] < rows[0]["pixel"]
