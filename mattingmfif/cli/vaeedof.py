@@ -63,6 +63,24 @@ def train(dataset: Path, out: Path, recipe: str, **words: Any) -> None:
 
 
 @cli.command()
+@click.argument("dataset", type=FOLDER)
+@click.option("--out", required=True, type=FOLDER, help="Folder of the trainings and the table.")
+@click.option("--recipe", default="vaeedof-cpu", show_default=True, metavar="NAME|PATH")
+@click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Steps of each training.")
+@click.option("--distilled", type=click.Path(path_type=Path), help="What `train --stage distil` wrote by this recipe.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+@click.option("--limit", type=click.IntRange(min=1), help="Judge on the first N stacks only.")
+def ablate(dataset: Path, recipe: str, **words: Any) -> None:
+    """Train VAEEDOF with one part taken away at a time, equally long, and judge all in one table."""
+    _need_torch()
+    from mattingmfif.vaeedof.ablation import ablate as run
+    from mattingmfif.vaeedof.settings import load_train_recipe
+
+    run(load_train_recipe(recipe), dataset, report=_say, **words)
+
+
+@cli.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--out", required=True, type=FOLDER, help="Folder of the table, the figures and the pictures.")
 @click.option(
