@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mattingmfif.errors import UserError
 from mattingmfif.vaeedof.checkpoint import load_model, save_model
@@ -30,7 +31,8 @@ def variant(recipe: TrainRecipe, name: str, steps: int) -> TrainRecipe:
     distil = dataclasses.replace(
         recipe.stages.distil, steps=0 if name == NO_DISTILLATION else recipe.stages.distil.steps
     )
-    model = dataclasses.replace(recipe.model, **{PARTS[name]: False}) if name in PARTS else recipe.model
+    switch: dict[str, Any] = {PARTS[name]: False} if name in PARTS else {}
+    model = dataclasses.replace(recipe.model, **switch)
     stages = dataclasses.replace(recipe.stages, distil=distil, fusion=fusion)
     return dataclasses.replace(recipe, name=f"{recipe.name}-{name}", model=model, stages=stages)
 

@@ -395,9 +395,14 @@ class VAEEDOF(nn.Module):
         if present is None:
             present = torch.ones(pictures.shape[:2], dtype=torch.bool, device=pictures.device)
         check_pictures(pictures, present)
-        skips = self.encoder.skips(pictures.flatten(0, 1))
-        latents = by_frame(self.encoder.to_latent(F.relu(self.encoder.deepest(skips[-1]))), pictures)
-        picture: Tensor = self.decode(self.fuse_latents(latents, present), pictures, present, skips)[0]
+        flat, there = pictures.flatten(0, 1), present.flatten()
+        everyone = there.device.type == "meta" or bool(there.all())
+        skips = self.encoder.skips(flat if everyone else flat[there])
+        latents: Tensor = self.encoder.to_latent(F.relu(self.encoder.deepest(skips[-1])))
+        if not everyone:  # absent frames cost nothing in the encoder
+            skips, latents = [_spread(skip, there) for skip in skips], _spread(latents, there)
+        fused = self.fuse_latents(by_frame(latents, pictures), present)
+        picture: Tensor = self.decode(fused, pictures, present, skips)[0]
         return picture
 
     def reach(self) -> Reach:
@@ -416,6 +421,12 @@ class VAEEDOF(nn.Module):
         output = max(fine + coarse, fine + to_skips, fine + 2 * STRIDE_PX, sharp)
         up = [-(-value // STRIDE_PX) * STRIDE_PX for value in (to_latent, fusion, output)]
         return Reach(latent_px=up[0], fusion_px=up[1], output_px=up[2])
+
+
+def _spread(few: Tensor, there: Tensor) -> Tensor:
+    """Rows of `few` at the places where `there` `[M]` is true, zeros elsewhere."""
+    whole = few.new_zeros(len(there), *few.shape[1:])
+    return whole.index_copy(0, there.nonzero()[:, 0], few)
 
 
 def check_pictures(pictures: Tensor, present: Tensor) -> None:
