@@ -36,6 +36,13 @@ def _build_options(command: Any) -> Any:
         click.option("--limit", type=click.IntRange(min=1), help="Use the first N photographs only."),
         click.option("--codec", type=click.Choice(["tiff", "png"]), default="tiff", show_default=True),
         click.option(
+            "--store",
+            type=click.Choice(["frames", "layers"]),
+            default="frames",
+            show_default=True,
+            help="Keep the frames, or the layers they are photographed from when read.",
+        ),
+        click.option(
             "--licence", "default_licence", metavar="TEXT", help="Licence of photos that LICENSES.csv does not name."
         ),
         click.option(
@@ -56,6 +63,7 @@ def _request(words: dict[str, Any]) -> Request:
     """What the build options ask for."""
     import os
 
+    from mattingmfif.dataset.layer_store import refuse_baked_noise
     from mattingmfif.dataset.recipe import load_recipe
     from mattingmfif.dataset.run import Request
 
@@ -70,6 +78,8 @@ def _request(words: dict[str, Any]) -> Request:
     for name in ("src", "mattes", "depth"):
         if words[name] is not None and not words[name].is_dir():
             raise UserError(f"--{name} {words[name]}: no such folder")
+    if words["store"] == "layers":
+        refuse_baked_noise(recipe)
     allowed = words["allow_licences"] or words["allow_licences_alias"] or ""
     return Request(
         src=words["src"],
@@ -77,6 +87,7 @@ def _request(words: dict[str, Any]) -> Request:
         recipe=recipe,
         seed=words["seed"],
         codec=words["codec"],
+        store=words["store"],
         jobs=words["jobs"] or len(os.sched_getaffinity(0)),
         limit=words["limit"],
         mattes=words["mattes"],

@@ -188,6 +188,7 @@ def render_shard(task: ShardTask) -> ShardRecord:
             recipe_hash=plan.recipe.recipe_hash,
             toolkit_version=__version__,
             bits=plan.recipe.output.bits,
+            store=plan.store,
             preview_long_side_px=plan.recipe.output.preview_long_side_px,
             closing_metadata=lambda: {REFUSED_KEY: json.dumps([asdict(item) for item in refused], sort_keys=True)},
         ).total_bytes

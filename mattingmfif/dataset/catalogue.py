@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from mattingmfif.dataset.files import ByteFile, inside, is_remote
 from mattingmfif.dataset.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES
 from mattingmfif.dataset.reader import Sample, ShardFile, place_name, shard_places
-from mattingmfif.dataset.sample import FRAME_COLUMNS
+from mattingmfif.dataset.sample import TRUST_COLUMNS
 from mattingmfif.errors import EXIT_FAULTS, UserError
 
 #: shards that a catalogue keeps open, some 50 kB each
@@ -73,7 +73,7 @@ class Catalogue:
         file = self._open(shard)
         rows = []
         for row in range(file.rows):
-            frames = sum(file.span(row, name) is not None for name in FRAME_COLUMNS)
+            frames = sum(file.span(row, name) is not None for name in TRUST_COLUMNS)  # one a frame in every store
             rows.append((shard, row, frames, *file.image_size(row, "depth")))
         return rows
 

@@ -12,41 +12,24 @@ Numpy arrays have the colour channels last (`[N,h,w,3]`), tensors first (`[N,3,h
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.dataset.camera import lens_of
 from mattingmfif.dataset.catalogue import Catalogue
-from mattingmfif.dataset.crops import (
-    GRID_PX,
-    Codes,
-    SensorDraw,
-    draw_frames,
-    draw_window,
-    radii_px,
-    sensed,
-    sharpest_of,
-)
-from mattingmfif.dataset.reader import ShardFile
-from mattingmfif.dataset.sample import (
-    ALPHA_COLUMNS,
-    FRAME_COLUMNS,
-    MAX_ALPHAS,
-    MAX_FRAMES,
-    NO_FRAME,
-    TRUST_COLUMNS,
-    CameraRecord,
-)
-from mattingmfif.dataset.tiff import Window
+from mattingmfif.dataset.crops import GRID_PX, Codes, SensorDraw, draw_frames, draw_window, sensed
+from mattingmfif.dataset.sample import MAX_FRAMES, NO_FRAME
+from mattingmfif.dataset.stack_window import Facts, Taking, facts_of, padded, stack_window
 from mattingmfif.errors import UserError
 from mattingmfif.pixels.colour import decode_srgb
+
+if TYPE_CHECKING:
+    from mattingmfif.dataset.retake import Retake
 
 #: what an item may hold beside `present`, `focus_distance_m`, `frame_number`, `window`, `sample_id` and `index`
 FIELDS = (
@@ -80,8 +63,11 @@ class FocalStackDataset:
     `shuffle_frames` gives frames in a drawn order instead of nearest focus first.
     `boundary_share` of the crops lie around a pixel of a matte edge's blur or of the gap.
     `values` "codes" (uint8 or uint16 as stored), "srgb" (float32 0..1) or "linear" (float32 linear light).
-    `sensor` noise and exposure drift added to the frames. `output` "numpy", "torch" or, for torch where installed,
-    "auto". UserError for an impossible value, and where no sample fits.
+    `sensor` a SensorDraw of noise and exposure drift to add to the frames, or "recorded" for the noise the recipe drew.
+    `retake` a Retake: another camera for every item, of datasets built with `--store layers`, whose items are
+    photographed as they are asked for.
+    `output` "numpy", "torch" or, for torch where it is installed, "auto".
+    UserError for an impossible value, and where no sample fits.
     """
 
     def __init__(
@@ -99,7 +85,8 @@ class FocalStackDataset:
         shuffle_frames: bool = False,
         boundary_share: float = 0.0,
         values: str = "codes",
-        sensor: SensorDraw | None = None,
+        sensor: SensorDraw | str | None = None,
+        retake: Retake | None = None,
         output: str = "auto",
     ) -> None:
         self.crop = _crop_size(crop)
@@ -117,9 +104,14 @@ class FocalStackDataset:
             raise UserError(f"boundary_share: {boundary_share}; allowed: 0 to 1")
         self.crops_per_sample, self.seed, self.shuffle = crops_per_sample, seed, shuffle
         self.pad_frames, self.shuffle_frames, self.boundary_share = pad_frames, shuffle_frames, boundary_share
-        self.sensor = sensor or SensorDraw()
+        if isinstance(sensor, str) and sensor != "recorded":
+            raise UserError(f'sensor: {sensor!r}; allowed: "recorded" or a SensorDraw')
+        self.recorded_noise = sensor == "recorded"
+        self.sensor = sensor if isinstance(sensor, SensorDraw) else SensorDraw()
+        self.retake = retake
         self.catalogue = Catalogue(out, split)
-        fits = self.catalogue.frames >= self.frames_least
+        replanned = retake is not None and bool(retake.plans)
+        fits = (self.catalogue.frames >= self.frames_least) | replanned
         if self.crop is not None:
             fits &= (self.catalogue.height >= self.crop[0]) & (self.catalogue.width >= self.crop[1])
         self.numbers = np.flatnonzero(fits)
@@ -128,7 +120,7 @@ class FocalStackDataset:
             size = "any size" if self.crop is None else f"at least {self.crop[0]} x {self.crop[1]} px"
             raise UserError(f"{out}: none of {len(fits)} samples has {self.frames_least} frames and {size}")
         self.epoch = self.position = 0
-        self._known: dict[int, _Facts] = {}
+        self._known: dict[int, Facts] = {}
         self._marked: dict[int, tuple[npt.NDArray[np.uint8], tuple[int, int]]] = {}
 
     def __len__(self) -> int:
@@ -188,44 +180,51 @@ class FocalStackDataset:
         marks = self._marks(number) if rng.random() < self.boundary_share else None
         size = int(self.catalogue.height[number]), int(self.catalogue.width[number])
         window = draw_window(size, self.crop, marks, rng)
-        facts = self._facts(number)
-        kept = draw_frames(len(facts.focus_m), self.frames_least, self.frames_most, self.shuffle_frames, rng)
+        facts, file = self._facts(number), self.catalogue.file(number)
+        camera = Taking(lens=lens_of(facts.camera), focus_m=facts.focus_m)
+        if self.retake is not None:
+            lens, distances = self.retake.drawn(facts.sample(file, window), rng)
+            camera = Taking(lens=lens, focus_m=np.array(distances), quality=self.retake.quality)
+        available = len(camera.focus_m)
+        least = min(self.frames_least, available)
+        kept = draw_frames(available, least, self.frames_most, self.shuffle_frames, rng)
         count = self.frames_most if self.pad_frames else len(kept)
-        stack = _Stack(self.catalogue.file(number), facts, window, kept, count)
+        stack = stack_window(file, facts, window, camera, kept, count)
         item: Item = {name: getattr(stack, name) for name in self.fields}
         bits = int(stack.file.metadata.get("bits", "8"))
-        if "frames" in item and not self.sensor.changes_nothing:
-            sensors = self.sensor.drawn(len(kept), bits, rng)
+        sensor = self.sensor
+        if self.recorded_noise:
+            noise = facts.camera.draws.get("noise_at_load")
+            sensor = SensorDraw(**noise) if noise else sensor
+        if "frames" in item and not sensor.changes_nothing:
+            sensors = sensor.drawn(len(kept), bits, rng)
             for place, one in enumerate(sensors):
                 item["frames"][place] = sensed(item["frames"][place], one, rng)
-            if self.sensor.noisy_target and "target" in item:
+            if sensor.noisy_target and "target" in item:
                 item["target"] = sensed(item["target"], sensors[0], rng)
             item["iso"] = np.float32(sensors[0].iso)
-            item["exposure_ev"] = _padded(np.array([one.exposure_ev for one in sensors], np.float32), count)
+            item["exposure_ev"] = padded(np.array([one.exposure_ev for one in sensors], np.float32), count)
         for name in ("frames", "target"):
             if name in item:
                 item[name] = _valued(item[name], self.values)
         item["present"] = np.arange(count) < len(kept)
-        item["focus_distance_m"] = _padded(stack.focus_m.astype(np.float32), count)
+        item["focus_distance_m"] = padded(stack.focus_m.astype(np.float32), count)
         item["frame_number"] = np.concatenate([kept, np.full(count - len(kept), -1, np.int64)])
         item["window"] = np.array(window, np.int64)
+        if self.retake is not None:
+            item["f_number"] = np.float32(camera.lens.f_number)
+            item["focal_length_mm"] = np.float32(camera.lens.focal_length_mm)
         item["sample_id"] = facts.sample_id
         item["index"] = index
         return item
 
-    def _facts(self, number: int) -> _Facts:
+    def _facts(self, number: int) -> Facts:
         """What is needed of a sample's record; read once."""
         facts = self._known.get(number)
         if facts is None:
             if len(self._known) >= _MOST_FACTS:
                 self._known.clear()
-            sample = self.catalogue.sample(number)
-            facts = self._known[number] = _Facts(
-                row=sample.row,
-                sample_id=sample.sample_id,
-                camera=sample.camera,
-                focus_m=np.array(sample.focus_distance_m),
-            )
+            facts = self._known[number] = facts_of(self.catalogue.sample(number))
         return facts
 
     def _marks(self, number: int) -> npt.NDArray[np.bool_]:
@@ -243,101 +242,6 @@ class FocalStackDataset:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_known": {}, "_marked": {}}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Facts:
-    """What the loader keeps of a sample's record."""
-
-    row: int
-    sample_id: str
-    camera: CameraRecord
-    focus_m: npt.NDArray[np.float64]
-
-
-class _Stack:
-    """The arrays of one window of a sample with some of its frames; each is read when asked for."""
-
-    def __init__(self, file: ShardFile, facts: _Facts, window: Window, kept: npt.NDArray[np.int64], count: int) -> None:
-        self.file, self.row, self.window, self.kept, self.count = file, facts.row, window, kept, count
-        self.camera, self.stored_frames = facts.camera, len(facts.focus_m)
-        self.focus_m = facts.focus_m[kept]
-
-    def _image(self, column: str, result: Codes | None = None) -> Codes:
-        image = self.file.image(self.row, column, self.window, result)
-        if image is None:
-            raise self.file.fault(self.row, column, ValueError("absent"))
-        return image
-
-    def _stacked(self, columns: Sequence[str], count: int) -> Codes:
-        """[count,h,w,…] of the columns, zeros beyond the last."""
-        first = self._image(columns[0])
-        stack = np.empty((count, *first.shape), first.dtype)
-        stack[0] = first
-        for place, column in enumerate(columns[1:], start=1):
-            self._image(column, stack[place])
-        stack[len(columns) :] = 0
-        return stack
-
-    @functools.cached_property
-    def frames(self) -> Codes:
-        return self._stacked([FRAME_COLUMNS[k] for k in self.kept], self.count)
-
-    @functools.cached_property
-    def target(self) -> Codes:
-        return self._image("all_in_focus")
-
-    @functools.cached_property
-    def dioptres(self) -> npt.NDArray[np.float32]:
-        inverse = self._image("depth").astype(np.float32)
-        inverse *= np.float32(self.camera.depth_scale)
-        inverse += np.float32(self.camera.depth_offset)
-        return inverse
-
-    @functools.cached_property
-    def depth_m(self) -> npt.NDArray[np.float32]:
-        with np.errstate(divide="ignore"):
-            return np.float32(1.0) / self.dioptres
-
-    @functools.cached_property
-    def blur_radius_px(self) -> npt.NDArray[np.float32]:
-        return _padded(self._radii, self.count)
-
-    @functools.cached_property
-    def _radii(self) -> npt.NDArray[np.float32]:
-        return radii_px(lens_of(self.camera), self.camera.image_width_px, self.dioptres, self.focus_m)
-
-    @functools.cached_property
-    def sharpest_frame(self) -> npt.NDArray[np.uint8]:
-        stored = self._image("sharpest_frame")
-        if np.array_equal(self.kept, np.arange(self.stored_frames)):
-            return stored
-        return sharpest_of(stored, self.kept, self._radii)
-
-    @functools.cached_property
-    def boundary(self) -> npt.NDArray[np.bool_]:
-        return self._image("boundary") > 0
-
-    @functools.cached_property
-    def trust(self) -> npt.NDArray[np.float32]:
-        return self._image("trust") * np.float32(1 / 255)
-
-    @functools.cached_property
-    def frame_trust(self) -> npt.NDArray[np.float32]:
-        return self._stacked([TRUST_COLUMNS[k] for k in self.kept], self.count) * np.float32(1 / 255)
-
-    @functools.cached_property
-    def alphas(self) -> npt.NDArray[np.float32]:
-        there = [name for name in ALPHA_COLUMNS if self.file.span(self.row, name) is not None]
-        if not there:
-            return np.zeros((MAX_ALPHAS, *self.window[2:]), np.float32)
-        return self._stacked(there, MAX_ALPHAS) * np.float32(1 / 65535)
-
-
-def _padded(stack: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
-    if len(stack) == count:
-        return stack
-    return np.concatenate([stack, np.zeros((count - len(stack), *stack.shape[1:]), np.float32)])
 
 
 def _valued(codes: Codes, values: str) -> Codes:

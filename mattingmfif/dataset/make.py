@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from mattingmfif import __version__
 from mattingmfif.dataset.intake import Inputs, Prepared, prepare_photo
+from mattingmfif.dataset.layer_store import LayerStore, store_layers
 from mattingmfif.dataset.plan import Plan, PlannedSample
 from mattingmfif.dataset.sample import (
     NO_FRAME,
@@ -29,7 +30,16 @@ from mattingmfif.dataset.sample import (
 )
 from mattingmfif.errors import Refused
 from mattingmfif.matting.layers import Cutouts, estimate_layers
-from mattingmfif.optics import Sensor, ThinLens, composite, composite_trust, develop, expose, expose_stack
+from mattingmfif.optics import (
+    Sensor,
+    ThinLens,
+    composite,
+    composite_trust,
+    develop,
+    expose,
+    expose_stack,
+    mean_light,
+)
 from mattingmfif.optics import depth_m as scene_depth_m
 from mattingmfif.photo.images import file_sha256
 from mattingmfif.scene.composite import Piece, composite_shot
@@ -175,6 +185,20 @@ def photograph(plan: Plan, sample: PlannedSample, shot: Shot) -> SampleRecord:
         recipe_hash=plan.recipe.recipe_hash,
         plan_id=plan.plan_id,
         toolkit_version=__version__,
+        layer_store=_layer_store(plan, shot) if plan.store == "layers" else None,
+    )
+
+
+def _layer_store(plan: Plan, shot: Shot) -> LayerStore:
+    lens = plan.recipe.lens
+    return store_layers(
+        shot.scene.ordered,
+        highlights=shot.draws.get("highlights"),
+        bits=plan.recipe.output.bits,
+        margin_px=shot.margin_px,
+        quality=lens.quality,
+        largest_radius_px=lens.largest_blur_radius_share * shot.image_width_px,
+        mean_light=mean_light(shot.scene),
     )
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from mattingmfif.dataset.camera import lens_of
 from mattingmfif.dataset.reader import Sample
-from mattingmfif.dataset.sample import ALPHA_COLUMNS, FRAME_COLUMNS, NO_FRAME, SHARP_RADIUS_PX, TRUST_COLUMNS
+from mattingmfif.dataset.sample import ALPHA_COLUMNS, NO_FRAME, SHARP_RADIUS_PX, TRUST_COLUMNS
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX
 
 Mask = npt.NDArray[np.bool_]
@@ -133,8 +133,7 @@ def _check_in_focus(sample: Sample, alphas: list[Codes], radii: npt.NDArray[np.f
         sharp = sharp_pixels(sample.size, alphas, np.abs(radii[frame]).max(axis=1))
         if not sharp.any():
             continue
-        codes, trust = sample.image(FRAME_COLUMNS[frame]), sample.image(TRUST_COLUMNS[frame])
-        assert codes is not None
+        codes, trust = sample.frame(frame), sample.image(TRUST_COLUMNS[frame])
         assert trust is not None
         wrong = (codes != target).any(axis=2) & sharp
         if wrong.any():

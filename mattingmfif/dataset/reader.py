@@ -8,6 +8,8 @@
     sample.blur_radius_px(i)   [H,W] float32, signed: positive behind the focus plane of frame i
     sample.crop(y, x, h, w)    the same, of a window; with tiled TIFF cells only the tiles it touches are read
 
+Of a dataset built with `--store layers`, target and frames are photographed here and now (`photograph.py`).
+
 Image bytes are read from the file at their offset; nothing is unpickled and every size is checked against the file
 before memory is taken. A damaged shard gives one UserError that names file, row and column.
 """
@@ -19,7 +21,7 @@ import functools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,10 +45,13 @@ from mattingmfif.dataset.sample import (
     SourceRecord,
     decode_depth,
 )
-from mattingmfif.dataset.schema import COLUMN_NAMES, RECORD_COLUMNS
+from mattingmfif.dataset.schema import RECORD_COLUMNS, columns_of
 from mattingmfif.dataset.shards import parse_shard_name
 from mattingmfif.dataset.tiff import Image, TiffHeader, Window, decode_window
 from mattingmfif.errors import EXIT_FAULTS, UserError
+
+if TYPE_CHECKING:
+    from mattingmfif.dataset.photograph import Photographs
 
 Codes = npt.NDArray[Any]
 
@@ -126,7 +131,9 @@ class ShardFile:
         version = self.metadata.get("format_version")
         if version != str(FORMAT_VERSION):
             raise UserError(f"{name}: format version {version}; this reader knows {FORMAT_VERSION}", EXIT_FAULTS)
-        if tuple(schema.names) != COLUMN_NAMES or rows != [1] * len(rows):
+        #: "frames", or "layers" where frames are photographed when they are read
+        self.store = self.metadata.get("store", "frames")
+        if schema.names != [column for column, _ in columns_of(self.store)] or rows != [1] * len(rows):
             raise UserError(f"{name}: not the columns and row groups of a shard", EXIT_FAULTS)
         self.rows = len(rows)
         self.file_bytes = self._bytes.size_bytes
@@ -135,12 +142,13 @@ class ShardFile:
 
     def record(self, row: int) -> dict[str, Any]:
         """The columns of a row other than images, as plain values."""
-        sizes = [size for leaf, (_, size) in self._chunks[row].items() if leaf.partition(".")[0] in RECORD_COLUMNS]
+        columns = [*RECORD_COLUMNS, *(["layer_store"] if self.store == "layers" else [])]
+        sizes = [size for leaf, (_, size) in self._chunks[row].items() if leaf.partition(".")[0] in columns]
         try:
             if sum(sizes) > _MAX_RECORD_BYTES:
                 raise ValueError(f"{sum(sizes)} bytes of record")
             with self._bytes.stream() as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
-                values = file.read_row_group(row, columns=list(RECORD_COLUMNS)).to_pylist()
+                values = file.read_row_group(row, columns=columns).to_pylist()
             if len(values) != 1:
                 raise ValueError(f"{len(values)} values")
             return dict(values[0])
@@ -253,21 +261,25 @@ class Sample:
         self.file = file
         self.row = row
         self.window = window
-        self._record = file.record(row) if record is None else record
-        self.focus_distance_m: list[float] = list(self._record["focus_distance_m"] or ())
+        #: the columns other than images as plain values
+        self.record: dict[str, Any] = file.record(row) if record is None else record
+        self.focus_distance_m: list[float] = list(self.record["focus_distance_m"] or ())
         self.n_frames = len(self.focus_distance_m)
         if not MIN_FRAMES <= self.n_frames <= MAX_FRAMES:
             raise file.fault(row, "focus_distance_m", ValueError("not 2 to 7 focus distances"))
-        self.sample_id: str = self._record["sample_id"]
-        self.split: str = self._record["split"]
-        self.licence: str = self._record["licence"]
-        self.focus_plan: str = self._record["focus_plan"]
-        self.codec: str = self._record["codec"]
-        self.recipe_hash: str = self._record["recipe_hash"]
-        self.plan_id: str = self._record["plan_id"]
-        self.toolkit_version: str = self._record["toolkit_version"]
+        self.sample_id: str = self.record["sample_id"]
+        self.split: str = self.record["split"]
+        self.licence: str = self.record["licence"]
+        self.focus_plan: str = self.record["focus_plan"]
+        self.codec: str = self.record["codec"]
+        self.recipe_hash: str = self.record["recipe_hash"]
+        self.plan_id: str = self.record["plan_id"]
+        self.toolkit_version: str = self.record["toolkit_version"]
+        self.store = file.store
+        #: of `--store layers`: margin, quality, largest radius, coding of distance maps; else None
+        self.layer_store: dict[str, Any] | None = self.record.get("layer_store")
         #: hash of every whole image by column, None where the sample has none
-        self.pixel_sha256: dict[str, str | None] = dict(self._record["pixel_sha256"] or {})
+        self.pixel_sha256: dict[str, str | None] = dict(self.record["pixel_sha256"] or {})
 
     def image(self, column: str) -> Codes | None:
         """Stored codes of any image column (`frame_3`, `depth`, `alpha_0`, …), None where the sample has none."""
@@ -278,7 +290,7 @@ class Sample:
         top, left, full_height, full_width = self.window or (0, 0, *self.size)
         if min(y, x) < 0 or min(height, width) < 1 or y + height > full_height or x + width > full_width:
             raise UserError(f"crop({y}, {x}, {height}, {width}): leaves the sample of {full_height} x {full_width} px")
-        return Sample(self.file, self.row, (top + y, left + x, height, width), self._record)
+        return Sample(self.file, self.row, (top + y, left + x, height, width), self.record)
 
     @functools.cached_property
     def size(self) -> tuple[int, int]:
@@ -288,12 +300,31 @@ class Sample:
     @functools.cached_property
     def frames(self) -> Codes:
         """[N,H,W,3] sRGB codes, uint8 or uint16, in the order of `focus_distance_m`."""
+        if self.store == "layers":
+            return self._photographs.frames
         return self._stack(FRAME_COLUMNS[: self.n_frames])
 
     @functools.cached_property
     def target(self) -> Codes:
         """[H,W,3] sRGB codes of the scene without blur."""
+        if self.store == "layers":
+            from mattingmfif.dataset.photograph import reassembled
+
+            return reassembled(self)
         return self._need("all_in_focus")
+
+    def frame(self, number: int) -> Codes:
+        """[H,W,3] one frame of `frames`."""
+        if self.store == "layers":
+            codes: Codes = self.frames[number]
+            return codes
+        return self._need(FRAME_COLUMNS[number])
+
+    @functools.cached_property
+    def _photographs(self) -> Photographs:
+        from mattingmfif.dataset.photograph import photograph
+
+        return photograph(self)
 
     @functools.cached_property
     def depth_m(self) -> Float32:
@@ -337,13 +368,13 @@ class Sample:
     @functools.cached_property
     def sources(self) -> list[SourceRecord]:
         """The photographs of which the sample is made."""
-        return [SourceRecord(**source) for source in self._record["sources"]]
+        return [SourceRecord(**source) for source in self.record["sources"]]
 
     @functools.cached_property
     def camera(self) -> CameraRecord:
         """The camera as drawn."""
         try:
-            plain = dict(self._record["camera"])
+            plain = dict(self.record["camera"])
             for name in ("lens_options", "sensor", "draws"):
                 plain[name] = json.loads(plain[name])
             return CameraRecord(**plain)
@@ -354,7 +385,7 @@ class Sample:
     def layers(self) -> list[LayerRecord]:
         """The layers nearest first; the last is the opaque background, the others belong to `alphas`."""
         try:
-            return [LayerRecord(**{**layer, "scores": json.loads(layer["scores"])}) for layer in self._record["layers"]]
+            return [LayerRecord(**{**layer, "scores": json.loads(layer["scores"])}) for layer in self.record["layers"]]
         except (TypeError, ValueError) as error:
             raise self.file.fault(self.row, "layers", error) from None
 

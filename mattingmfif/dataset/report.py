@@ -22,7 +22,7 @@ from PIL import ImageDraw, ImageFont
 from mattingmfif.dataset.physics import layer_radii_px
 from mattingmfif.dataset.preview import thumbnail, to_8_bit
 from mattingmfif.dataset.reader import Sample, open_shards
-from mattingmfif.dataset.sample import FRAME_COLUMNS, MAX_FRAMES, NO_FRAME, TRUST_COLUMNS, check_key
+from mattingmfif.dataset.sample import MAX_FRAMES, NO_FRAME, TRUST_COLUMNS, check_key
 from mattingmfif.dataset.whole_files import write_whole
 
 PREVIEW_FOLDER = "previews"
@@ -155,8 +155,7 @@ def _map_panels(sample: Sample, width: int, height: int) -> Iterator[Panel]:
 def _frame_panels(sample: Sample, width: int, height: int) -> Iterator[Panel]:
     radii = layer_radii_px(sample)
     for k in range(sample.n_frames):
-        image = sample.image(FRAME_COLUMNS[k])
-        assert image is not None
+        image = sample.frame(k)
         spans = []
         for near, far in radii[k]:
             spans.append(f"{near:+.1f}" if abs(near - far) < 0.05 else f"{near:+.1f}..{far:+.1f}")
@@ -176,9 +175,8 @@ def _detail_panel(sample: Sample, boundary: npt.NDArray[np.bool_], width: int, h
     x = int(np.clip(middle % size[1] - part_width // 2, 0, size[1] - part_width))
     picture = np.full((height, width, 3), 255, np.uint8)
     last = sample.n_frames - 1
-    for k, name in enumerate(("all_in_focus", FRAME_COLUMNS[0], FRAME_COLUMNS[last])):
-        part = sample.crop(y, x, part_height, part_width).image(name)
-        assert part is not None
+    detail = sample.crop(y, x, part_height, part_width)
+    for k, part in enumerate((detail.target, detail.frame(0), detail.frame(last))):
         left = k * (width // 3 + 1)
         picture[:part_height, left : left + part_width] = to_8_bit(part)
     return picture, [f"actual pixels from y={y} x={x}", f"left to right: target, frame 0, frame {last}"]

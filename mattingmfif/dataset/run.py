@@ -54,6 +54,7 @@ class Request:
     recipe: Recipe  # with the command line's overrides in it
     seed: int = 0
     codec: str = "tiff"
+    store: str = "frames"
     jobs: int = 1
     limit: int | None = None
     mattes: Path | None = None
@@ -127,11 +128,11 @@ def make_plan(request: Request, tell: Tell) -> tuple[Plan, float]:
         raise UserError(f"{first.path}: {first.reason}: {first.detail} (--on-error stop)", exit_code=EXIT_FAULTS)
     samples = plan_samples(request.recipe, request.seed, sources)
     plan = Plan(
-        plan_id=plan_identity(request.recipe, request.seed, request.codec, "frames", files),
+        plan_id=plan_identity(request.recipe, request.seed, request.codec, request.store, files),
         recipe=request.recipe,
         seed=request.seed,
         codec=request.codec,
-        store="frames",
+        store=request.store,
         inputs=files,
         sources=sources,
         samples=samples,
@@ -270,9 +271,9 @@ def _build_locked(request: Request, tell: Tell, began: float) -> Summary:
 
 def refuse_other_plan(plan: Plan, request: Request, files: tuple[tuple[str, str], ...]) -> None:
     """UserError (exit code 2) that names every difference when the folder's plan is not that of the request."""
-    if plan.plan_id == plan_identity(request.recipe, request.seed, request.codec, "frames", files):
+    if plan.plan_id == plan_identity(request.recipe, request.seed, request.codec, request.store, files):
         return
-    lines = differences(plan, request.recipe, request.seed, request.codec, "frames", files)
+    lines = differences(plan, request.recipe, request.seed, request.codec, request.store, files)
     shown = "; ".join(lines[:8]) + (f"; and {len(lines) - 8} more" if len(lines) > 8 else "")
     raise UserError(f"--out {request.out}: belongs to another plan ({shown}); give another --out")
 

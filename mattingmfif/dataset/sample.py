@@ -16,10 +16,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from mattingmfif.dataset.layer_store import LayerStore
 
 FORMAT_VERSION = 1
 MIN_FRAMES, MAX_FRAMES, MAX_ALPHAS = 2, 7, 6
@@ -124,6 +127,7 @@ class SampleRecord:
     plan_id: str
     toolkit_version: str
     format_version: int = FORMAT_VERSION
+    layer_store: LayerStore | None = None  # the layers, where they are stored instead of target and frames
 
     def __post_init__(self) -> None:
         """Refuse a record that could not be read back as what it claims to be."""

@@ -3,6 +3,9 @@
 Image cells are structs `{bytes, path}`. They are declared as images, except 16-bit colour: Pillow would silently give
 8 bits, so those cells stay bytes for whoever does not read them with this package. Mappings of free form (options of
 the lens, sensor, further draws, scores) are JSON strings with sorted keys, so that the schema never changes with them.
+
+Shards of `--store layers` have the columns of `layer_store.py` behind the others, and `pixel_sha256` has their fields;
+their target and frames are null.
 """
 
 from __future__ import annotations
@@ -12,13 +15,19 @@ from typing import Any
 
 import pyarrow as pa
 
+from mattingmfif.dataset.layer_store import COLOUR_COLUMNS as LAYER_COLOUR_COLUMNS
+from mattingmfif.dataset.layer_store import LAYER_COLUMNS
 from mattingmfif.dataset.sample import FORMAT_VERSION, PIXEL_COLUMNS
 
 #: `preview` is a small JPEG of target and frames; it is an image but no measured data
 IMAGE_COLUMNS = (*PIXEL_COLUMNS, "preview")
+_ALL_IMAGES = frozenset((*IMAGE_COLUMNS, *LAYER_COLUMNS))
 
 #: columns that hold `bits`-per-channel colour; every other image has one fixed type
-COLOUR_COLUMNS = tuple(name for name in PIXEL_COLUMNS if name == "all_in_focus" or name.startswith("frame_"))
+COLOUR_COLUMNS = (
+    *(name for name in PIXEL_COLUMNS if name == "all_in_focus" or name.startswith("frame_")),
+    *LAYER_COLOUR_COLUMNS,
+)
 
 _CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _SOURCE = pa.struct([(name, pa.string()) for name in ("path", "sha256", "licence", "author", "url")])
@@ -67,36 +76,63 @@ COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("toolkit_version", pa.string()),
 )
 
+_LAYER_STORE = pa.struct(
+    [
+        ("margin_px", pa.int32()),
+        ("quality", pa.string()),
+        ("largest_radius_px", pa.float64()),
+        ("mean_light", pa.float64()),
+        ("distance_scale", pa.list_(pa.float64())),
+        ("distance_offset", pa.list_(pa.float64())),
+    ]
+)
+
 COLUMN_NAMES = tuple(name for name, _ in COLUMNS)
 RECORD_COLUMNS = tuple(name for name in COLUMN_NAMES if name not in IMAGE_COLUMNS)
 APERTURE_FIELDS = tuple(field.name for field in _APERTURE)
 
 
-def shard_schema(bits: int, metadata: dict[str, str]) -> pa.Schema:
+def columns_of(store: str) -> tuple[tuple[str, pa.DataType], ...]:
+    """Names and types of the columns of a store, "frames" or "layers"."""
+    if store == "frames":
+        return COLUMNS
+    hashes = pa.struct([(name, pa.string()) for name in (*PIXEL_COLUMNS, *LAYER_COLUMNS)])
+    shared = [(name, hashes if name == "pixel_sha256" else kind) for name, kind in COLUMNS]
+    return (*shared, *((name, _CELL) for name in LAYER_COLUMNS), ("layer_store", _LAYER_STORE))
+
+
+def pixel_columns(store: str) -> tuple[str, ...]:
+    """Columns of measured images of a store."""
+    return PIXEL_COLUMNS if store == "frames" else (*PIXEL_COLUMNS, *LAYER_COLUMNS)
+
+
+def shard_schema(bits: int, metadata: dict[str, str], store: str = "frames") -> pa.Schema:
     """The schema of a shard with `bits` (8 or 16) a colour channel, carrying `metadata` and the Hub's features."""
-    info = {"info": {"features": hub_features(bits)}}
+    info = {"info": {"features": hub_features(bits, store)}}
     everything = {**metadata, "bits": str(bits), "format_version": str(FORMAT_VERSION), "huggingface": _json(info)}
-    return pa.schema(list(COLUMNS), metadata=everything)
+    if store != "frames":
+        everything["store"] = store
+    return pa.schema(list(columns_of(store)), metadata=everything)
 
 
-def hub_features(bits: int) -> dict[str, Any]:
+def hub_features(bits: int, store: str = "frames") -> dict[str, Any]:
     """Hugging Face feature declarations by column name; colour of 16 bits is not declared as an image."""
     plain = bits == 16
     return {
-        name: _feature(kind) if name not in IMAGE_COLUMNS or (plain and name in COLOUR_COLUMNS) else {"_type": "Image"}
-        for name, kind in COLUMNS
+        name: _feature(kind) if name not in _ALL_IMAGES or (plain and name in COLOUR_COLUMNS) else {"_type": "Image"}
+        for name, kind in columns_of(store)
     }
 
 
 def is_blob(leaf_path: str) -> bool:
     """Whether a Parquet leaf column holds image bytes, which are stored as they are."""
     column, _, leaf = leaf_path.partition(".")
-    return column in IMAGE_COLUMNS and leaf == "bytes"
+    return column in _ALL_IMAGES and leaf == "bytes"
 
 
-def leaf_paths() -> list[str]:
+def leaf_paths(store: str = "frames") -> list[str]:
     """Every leaf column as Parquet names it."""
-    return [path for name, kind in COLUMNS for path in _leaves(name, kind)]
+    return [path for name, kind in columns_of(store) for path in _leaves(name, kind)]
 
 
 def _leaves(path: str, kind: pa.DataType) -> list[str]:

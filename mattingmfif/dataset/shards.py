@@ -31,14 +31,20 @@ from mattingmfif.dataset.sample import (
     ALPHA_COLUMNS,
     FORMAT_VERSION,
     FRAME_COLUMNS,
-    PIXEL_COLUMNS,
     TRUST_COLUMNS,
     Array,
     SampleRecord,
     encode_depth,
     pixel_sha256,
 )
-from mattingmfif.dataset.schema import APERTURE_FIELDS, COLUMN_NAMES, is_blob, leaf_paths, shard_schema
+from mattingmfif.dataset.schema import (
+    APERTURE_FIELDS,
+    columns_of,
+    is_blob,
+    leaf_paths,
+    pixel_columns,
+    shard_schema,
+)
 
 #: a row group above this is not shown by the Hub's viewer (286.1 MiB)
 VIEWER_LIMIT_BYTES = 300_000_000
@@ -78,6 +84,7 @@ def write_shard(
     recipe_hash: str,
     toolkit_version: str,
     bits: int = 8,
+    store: str = "frames",
     preview_long_side_px: int = 640,
     closing_metadata: Callable[[], Mapping[str, str]] | None = None,
 ) -> ShardResult:
@@ -99,20 +106,20 @@ def write_shard(
         "codec": codec,
         "toolkit_version": toolkit_version,
     }
-    schema = shard_schema(bits, metadata)
+    schema = shard_schema(bits, metadata, store)
     temporary = final_path.with_name(f".{final_path.name}.{os.getpid()}.part")
     sample_ids: list[str] = []
     largest = 0
     try:
         with temporary.open("wb") as stream:
-            with _writer(stream, schema) as writer:
+            with _writer(stream, schema, store) as writer:
                 fault_point("before-first-row")
                 for record in records:
                     if (record.plan_id, record.recipe_hash, record.bits) != (plan_id, recipe_hash, bits):
                         raise ValueError(f"{record.sample_id}: made by another plan, recipe or bit depth")
                     if record.split != named[0]:
                         raise ValueError(f"{record.sample_id}: split {record.split!r} in the shard {final_path.name}")
-                    row, row_bytes = _row(record, codec, preview_long_side_px)
+                    row, row_bytes = _row(record, codec, store, preview_long_side_px)
                     writer.write_table(pa.Table.from_pylist([row], schema=schema), row_group_size=1)
                     sample_ids.append(record.sample_id)
                     largest = max(largest, row_bytes)
@@ -144,7 +151,8 @@ def shard_is_complete(path: Path, plan_id: str, *, deep: bool = False) -> bool:
             stamp = {key: metadata.get(key.encode(), b"").decode() for key in ("plan_id", "shard", "format_version")}
             if stamp != {"plan_id": plan_id, "shard": path.name, "format_version": str(FORMAT_VERSION)}:
                 return False
-            if tuple(file.schema_arrow.names) != COLUMN_NAMES:
+            names = [name for name, _ in columns_of(metadata.get(b"store", b"frames").decode())]
+            if file.schema_arrow.names != names:
                 return False
             if deep:
                 for group in range(file.num_row_groups):
@@ -176,12 +184,11 @@ def remove_stale_temporaries(folder: Path, process_is_alive: Any = None) -> list
     return removed
 
 
-def _row(record: SampleRecord, codec: str, preview_long_side_px: int) -> tuple[dict[str, Any], int]:
+def _row(record: SampleRecord, codec: str, store: str, preview_long_side_px: int) -> tuple[dict[str, Any], int]:
     """A sample as a row of plain values, and the number of its image bytes."""
     codes, scale, offset = encode_depth(record.depth_m)
     arrays: dict[str, Array] = {
-        "all_in_focus": record.all_in_focus,
-        **dict(zip(FRAME_COLUMNS, record.frames, strict=False)),
+        **stored_colour(record, store),
         "depth": codes,
         **dict(zip(ALPHA_COLUMNS, record.alphas, strict=False)),
         "sharpest_frame": record.sharpest_frame,
@@ -190,7 +197,8 @@ def _row(record: SampleRecord, codec: str, preview_long_side_px: int) -> tuple[d
         **dict(zip(TRUST_COLUMNS, record.frame_trust, strict=False)),
     }
     cells: dict[str, Any] = {}
-    for name in PIXEL_COLUMNS:
+    names = pixel_columns(store)
+    for name in names:
         cells[name] = None
         if name in arrays:
             data = encode_cell(np.ascontiguousarray(arrays[name]), codec)
@@ -220,19 +228,30 @@ def _row(record: SampleRecord, codec: str, preview_long_side_px: int) -> tuple[d
         "focus_plan": record.focus_plan,
         "focus_distance_m": [float(value) for value in record.focus_distance_m],
         **cells,
-        "pixel_sha256": {name: pixel_sha256(arrays[name]) if name in arrays else None for name in PIXEL_COLUMNS},
+        "pixel_sha256": {name: pixel_sha256(arrays[name]) if name in arrays else None for name in names},
         "codec": codec,
         "recipe_hash": record.recipe_hash,
         "plan_id": record.plan_id,
         "format_version": record.format_version,
         "toolkit_version": record.toolkit_version,
     }
+    if record.layer_store is not None and store == "layers":
+        row["layer_store"] = record.layer_store.record
     return row, sum(len(cell["bytes"]) for cell in cells.values() if cell)
 
 
+def stored_colour(record: SampleRecord, store: str) -> dict[str, Array]:
+    """What a store keeps of target and frames, by column: themselves, or the layers from which they are taken again."""
+    if store == "frames":
+        return {"all_in_focus": record.all_in_focus, **dict(zip(FRAME_COLUMNS, record.frames, strict=False))}
+    if record.layer_store is None:
+        raise ValueError(f"{record.sample_id}: has no layers to store")
+    return record.layer_store.images
+
+
 @contextlib.contextmanager
-def _writer(stream: Any, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    leaves = leaf_paths()
+def _writer(stream: Any, schema: pa.Schema, store: str = "frames") -> Iterator[pq.ParquetWriter]:
+    leaves = leaf_paths(store)
     texts = [path for path in leaves if not is_blob(path)]
     with pq.ParquetWriter(
         stream,

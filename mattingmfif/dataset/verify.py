@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mattingmfif.dataset.layer_store import LAYER_COLUMNS, expected_columns
 from mattingmfif.dataset.manifest import MANIFEST_FILE, manifest_rows, read_manifest
 from mattingmfif.dataset.physics import check_physics
 from mattingmfif.dataset.plan import Plan, PlannedShard, read_plan
@@ -32,16 +33,18 @@ from mattingmfif.dataset.reader import Sample, ShardFile, Shards, find_shards
 from mattingmfif.dataset.sample import (
     ALPHA_COLUMNS,
     FRAME_COLUMNS,
-    PIXEL_COLUMNS,
     TRUST_COLUMNS,
     Array,
     SampleRecord,
     encode_depth,
     pixel_sha256,
 )
-from mattingmfif.dataset.schema import COLOUR_COLUMNS, shard_schema
-from mattingmfif.dataset.shards import parse_shard_name, refused_in_shard
+from mattingmfif.dataset.schema import COLOUR_COLUMNS, pixel_columns, shard_schema
+from mattingmfif.dataset.shards import parse_shard_name, refused_in_shard, stored_colour
 from mattingmfif.errors import UserError
+
+#: images of 16 bits whatever the colour has
+_WIDE = ("depth", "alpha_", "layer_alpha_", "layer_distance_")
 
 CHECKS = (
     "plan",
@@ -186,9 +189,15 @@ class SampleCheck:
             yield "record", f"split {sample.split!r} in a shard of {named[0]!r}"
         present = {name for name, digest in sample.pixel_sha256.items() if digest is not None}
         n_alphas = sum(name in present for name in ALPHA_COLUMNS)
-        expected = {"all_in_focus", "depth", "sharpest_frame", "boundary", "trust"}
-        expected |= {*FRAME_COLUMNS[: sample.n_frames], *TRUST_COLUMNS[: sample.n_frames], *ALPHA_COLUMNS[:n_alphas]}
-        for name in sorted(present ^ expected):
+        expected = {"depth", "sharpest_frame", "boundary", "trust"}
+        expected |= {*TRUST_COLUMNS[: sample.n_frames], *ALPHA_COLUMNS[:n_alphas]}
+        optional: set[str] = set()
+        if sample.layer_store is not None:
+            stored, optional = expected_columns(sample.layer_store, len(sample.layers))
+            expected |= stored
+        else:
+            expected |= {"all_in_focus", *FRAME_COLUMNS[: sample.n_frames]}
+        for name in sorted((present ^ expected) - optional):
             yield (
                 "record",
                 f"{name} is {'there without' if name in present else 'missing for'} its focus distance or layer",
@@ -211,7 +220,9 @@ class SampleCheck:
 
     def _pixels(self, sample: Sample) -> Iterator[tuple[str, str]]:
         bits = int(self.file.metadata.get("bits", "8"))
-        for name in PIXEL_COLUMNS:
+        margin = int(sample.layer_store["margin_px"]) if sample.layer_store is not None else 0
+        canvas = sample.size[0] + 2 * margin, sample.size[1] + 2 * margin
+        for name in pixel_columns(self.file.store):
             digest, image = sample.pixel_sha256.get(name), self.file.image(self.row, name)
             if (digest is None) != (image is None):
                 yield "record", f"{name}: {'no image' if image is None else 'no hash'}"
@@ -219,8 +230,9 @@ class SampleCheck:
                 continue
             self.images += 1
             colour = name in COLOUR_COLUMNS
-            wide = bits == 16 if colour else name == "depth" or name in ALPHA_COLUMNS
-            shape = (*sample.size, 3) if colour else sample.size
+            wide = bits == 16 if colour else name.startswith(_WIDE)
+            size = canvas if name in LAYER_COLUMNS else sample.size
+            shape = (*size, 3) if colour else size
             if image.shape != shape or image.dtype != (np.uint16 if wide else np.uint8):
                 yield "record", f"{name}: {image.dtype} {list(image.shape)}; expected {list(shape)}"
             elif digest is not None and pixel_sha256(image) != digest:
@@ -242,16 +254,15 @@ def compare_with_record(sample: Sample, make: Callable[[str], SampleRecord]) -> 
         return
     codes, _, _ = encode_depth(record.depth_m)
     again: dict[str, Array] = {
-        "all_in_focus": record.all_in_focus,
+        **stored_colour(record, sample.store),
         "depth": codes,
         "sharpest_frame": record.sharpest_frame,
         "boundary": record.boundary,
         "trust": record.trust,
-        **dict(zip(FRAME_COLUMNS, record.frames, strict=False)),
         **dict(zip(ALPHA_COLUMNS, record.alphas, strict=False)),
         **dict(zip(TRUST_COLUMNS, record.frame_trust, strict=False)),
     }
-    for name in PIXEL_COLUMNS:
+    for name in pixel_columns(sample.store):
         stored = sample.image(name)
         if (stored is None) != (name not in again):
             yield f"{name}: {'now made' if stored is None else 'no longer made'}"
@@ -290,10 +301,12 @@ def _check_file(path: Path, plan: Plan | None) -> tuple[list[Fault], ShardFile |
     if plan is not None:
         stamp |= {"plan_id": plan.plan_id, "recipe_hash": plan.recipe.recipe_hash, "codec": plan.codec}
         stamp |= {"bits": str(plan.recipe.output.bits)}
+    if plan is not None and file.store != plan.store:
+        faults.append(fault("shard", f"made with --store {file.store}; planned: {plan.store}"))
     for key, value in stamp.items():
         if file.metadata.get(key) != value:
             faults.append(fault("shard", f"stamped with {key} {file.metadata.get(key)!r}; expected {value!r}"))
-    expected = shard_schema(int(bits) if bits in ("8", "16") else 8, {})
+    expected = shard_schema(int(bits) if bits in ("8", "16") else 8, {}, file.store)
     if not schema.equals(expected):
         faults.append(fault("schema", "columns or their types are not those of the format"))
     elif file.metadata.get("huggingface") != (expected.metadata or {}).get(b"huggingface", b"").decode():

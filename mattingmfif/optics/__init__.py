@@ -24,7 +24,16 @@ from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
 from mattingmfif.optics.psf import psf
 from mattingmfif.optics.refocus import refocus, scene_from_depth
 from mattingmfif.optics.render import Exposure, expose_stack, render, render_stack
-from mattingmfif.optics.scene import Layer, Scene, composite, composite_trust, depth_m, visible_weights
+from mattingmfif.optics.scene import (
+    Layer,
+    Scene,
+    Whole,
+    composite,
+    composite_trust,
+    depth_m,
+    mean_light,
+    visible_weights,
+)
 from mattingmfif.optics.scene import depth_m as scene_depth_m
 from mattingmfif.optics.sensor import Sensor, develop, expand_highlights, expose
 
@@ -36,6 +45,7 @@ __all__ = [
     "Scene",
     "Sensor",
     "ThinLens",
+    "Whole",
     "composite",
     "composite_trust",
     "depth_m",
@@ -43,6 +53,7 @@ __all__ = [
     "expand_highlights",
     "expose",
     "expose_stack",
+    "mean_light",
     "plan_focus",
     "psf",
     "refocus",

@@ -47,13 +47,7 @@ class Blurred:
     radius_px: float | Float32  # signed, a number or a map [H,W] of the frame
     slope_source_px: Float32 | None  # the map whose gradient tilts the discs
     node_alpha: Float32  # [rows, columns]
-
-    @property
-    def greatest_px(self) -> float:
-        """The greatest blur radius, without sign."""
-        if isinstance(self.radius_px, float):
-            return abs(self.radius_px)
-        return max(abs(float(self.radius_px.min())), abs(float(self.radius_px.max())))
+    greatest_px: float  # the greatest blur radius, without sign
 
     @property
     def is_sharp(self) -> bool:
@@ -70,14 +64,17 @@ def node_step(greatest_radii_px: Sequence[float]) -> int:
     return 1 if least < 2.0 else 2 if least < 6.0 else COARSEST
 
 
-def add_correction(image: Float32, layers: Sequence[Blurred], aperture: Aperture, step: int) -> None:
-    """Add to the layered `image` `[H,W,C]` what makes it the aperture integral; `layers` nearest first."""
+def add_correction(image: Float32, layers: Sequence[Blurred], aperture: Aperture, step: int, mean_light: float) -> None:
+    """Add to the layered `image` `[H,W,C]` what makes it the aperture integral; `layers` nearest first.
+
+    `mean_light` of the scene sets the scale of errors.
+    """
     wanted = interaction_band(layers, step)
     if not wanted.any():
         return
     height, width, colours = image.shape
     # brighter scenes are sampled alike, so that the frame is linear in light; whole stops, so that a crop is too
-    scale = 2.0 ** round(math.log2(max(2.0 * float(image.mean()), LEAST_SCALE)))
+    scale = 2.0 ** round(math.log2(max(2.0 * mean_light, LEAST_SCALE)))
     tracer = _Tracer(layers, aperture, colours, scale)
     nodes = np.zeros((*wanted.shape, colours), np.float32)
     tracer.fill(nodes, wanted, step)

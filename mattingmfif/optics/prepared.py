@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from mattingmfif.optics.aperture import Aperture
 from mattingmfif.optics.blur import Placed, Pyramid, blur_flat, blur_receding
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
-from mattingmfif.optics.scene import Layer, Scene, premultiplied
+from mattingmfif.optics.scene import Layer, Scene, mean_light, premultiplied
 
 Float32 = npt.NDArray[np.float32]
 
@@ -22,19 +23,20 @@ class Radius:
 
     value: float | Float32
     slope_source: Float32 | None
+    greatest_px: float  # without sign; of the whole scene's layer where this is a window of it
 
-    @property
-    def greatest_px(self) -> float:
-        """The greatest radius without sign."""
-        if isinstance(self.value, float):
-            return abs(self.value)
-        return max(abs(float(self.value.min())), abs(float(self.value.max())))
+
+def _greatest_px(value: float | Float32) -> float:
+    if isinstance(value, float):
+        return abs(value)
+    return max(abs(float(value.min())), abs(float(value.max())))
 
 
 class PreparedLayer:
     """One layer: its packed pixels as pyramids, its distance, and what of it was invented."""
 
-    def __init__(self, layer: Layer, split_channels: bool) -> None:
+    def __init__(self, layer: Layer, split_channels: bool, range_m: tuple[float, float] | None = None) -> None:
+        self._range_m = range_m
         self.shape: tuple[int, int] = (layer.alpha.shape[0], layer.alpha.shape[1])
         planes = premultiplied(layer)
         self.is_opaque = planes.shape[0] == 3
@@ -62,14 +64,20 @@ class PreparedLayer:
         if isinstance(value, float):
             number = float((value + shift_dioptres * per_dioptre) * scale)
             if lens.field_curvature_dioptres == 0.0:
-                return Radius(number, None)
-            return Radius(number + self._curvature(lens, per_dioptre * scale, width_px), None)
+                return Radius(number, None, abs(number))
+            bent = number + self._curvature(lens, per_dioptre * scale, width_px)
+            return Radius(bent, None, _greatest_px(bent))
         surface = value
         surface += np.float32(shift_dioptres * per_dioptre)
         surface *= np.float32(scale)
         if lens.field_curvature_dioptres == 0.0:
-            return Radius(surface, surface)
-        return Radius(surface + self._curvature(lens, per_dioptre * scale, width_px), surface)
+            greatest = _greatest_px(surface)
+            if self._range_m is not None:
+                ends = (lens.blur_radius_px(distance, focus_distance_m, width_px) for distance in self._range_m)
+                greatest = max(abs(end + shift_dioptres * per_dioptre) * scale for end in ends)
+            return Radius(surface, surface, greatest)
+        bent = surface + self._curvature(lens, per_dioptre * scale, width_px)
+        return Radius(bent, surface, _greatest_px(bent))
 
     def blurred(self, aperture: Aperture, radius: Radius, channel: int | None) -> Placed | None:
         """The layer blurred and placed in the frame; None when it is transparent everywhere."""
@@ -116,7 +124,17 @@ class PreparedScene:
 
     def __init__(self, scene: Scene, split_channels: bool) -> None:
         self.split_channels = split_channels
-        self.layers = [PreparedLayer(layer, split_channels) for layer in scene.ordered]
+        self._scene = scene
+        whole = scene.part_of
+        ranges = [None] * len(scene.ordered) if whole is None else whole.distance_ranges_m
+        self.layers = [
+            PreparedLayer(layer, split_channels, range_m) for layer, range_m in zip(scene.ordered, ranges, strict=True)
+        ]
+
+    @cached_property
+    def mean_light(self) -> float:
+        """Mean of the pinhole image, linear light."""
+        return mean_light(self._scene)
 
 
 def _blurred(pyramid: Pyramid, aperture: Aperture, radius: Radius) -> Placed | None:

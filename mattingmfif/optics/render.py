@@ -195,11 +195,12 @@ class _Stage:
                         radius_px=radius.value,
                         slope_source_px=radius.slope_source,
                         node_alpha=_node_alpha(placed, layer, channel, self.shape, step),
+                        greatest_px=radius.greatest_px,
                     )
                 )
         if varies is not None and len(seen) > 1:
             layered = image.copy()
-            add_correction(image, seen, lens.aperture, step)
+            add_correction(image, seen, lens.aperture, step, self.scene.mean_light)
             np.copyto(image, layered, where=~varies[..., None])
         return None if invented is None else np.clip(np.float32(1.0) - invented, 0.0, 1.0)
 

@@ -67,11 +67,24 @@ class Layer:
         return float(seen.max() if seen.size else self.distance_m.max())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """What a window must know of the scene it is cut from: mean light, every layer's nearest and farthest metres."""
+
+    mean_light: float
+    distance_ranges_m: tuple[tuple[float, float], ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Layers of one size, in any order; `ordered` sorts them from the camera."""
+    """Layers of one size, in any order; `ordered` sorts them from the camera.
+
+    A window of a larger scene says what it is `part_of`, so that it is photographed as the whole would be; its layers
+    are listed nearest first.
+    """
 
     layers: Sequence[Layer]
+    part_of: Whole | None = None
 
     def __post_init__(self) -> None:
         layers = tuple(self.layers)
@@ -90,7 +103,14 @@ class Scene:
     @cached_property
     def ordered(self) -> tuple[Layer, ...]:
         """The layers nearest first; equal distances keep the order of the list."""
+        if self.part_of is not None:
+            return tuple(self.layers)  # a window may not see a layer's greatest distance
         return tuple(sorted(self.layers, key=lambda layer: layer.greatest_distance_m))
+
+
+def mean_light(scene: Scene) -> float:
+    """Mean of the pinhole image over pixels and channels, linear light; that of the whole for a window."""
+    return float(composite(scene).mean()) if scene.part_of is None else scene.part_of.mean_light
 
 
 def composite(scene: Scene) -> Float32:

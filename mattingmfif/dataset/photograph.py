@@ -1,0 +1,252 @@
+"""Photographs taken from stored layers (`--store layers`): the stored frames again, or new ones by another lens.
+
+    photos = photograph(sample.crop(y, x, 512, 512))                        the frames that the sample records
+    photos = photograph(sample, lens=replace(lens_of(sample.camera), f_number=4), focus_distance_m=[0.8, 2, 5])
+
+A window is photographed with what lies around it as far as its largest blur reaches, and no more is read. A window
+equals the same part of the whole photograph to one code value; a lens whose blur depends on the place in the frame
+(cat's eye, field curvature, breathing) takes the whole frame for any window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mattingmfif.dataset.camera import lens_of
+from mattingmfif.dataset.layer_store import COLOUR_COLUMNS, DISTANCE_COLUMNS, KNOWN_COLUMNS, MATTE_COLUMNS
+from mattingmfif.dataset.reader import Sample
+from mattingmfif.dataset.sample import ALPHA_COLUMNS, NO_FRAME, SHARP_RADIUS_PX, CameraRecord, decode_depth
+from mattingmfif.dataset.tiff import Window
+from mattingmfif.errors import UserError
+from mattingmfif.optics import (
+    Exposure,
+    Layer,
+    Scene,
+    Sensor,
+    ThinLens,
+    Whole,
+    composite,
+    develop,
+    expose,
+    expose_stack,
+    render_stack,
+)
+from mattingmfif.optics.sensor import vignetting_map
+from mattingmfif.pixels.colour import decode_srgb
+from mattingmfif.scene.sensor import with_highlights
+
+Codes = npt.NDArray[Any]
+Float32 = npt.NDArray[np.float32]
+
+#: windows of the canvas start at multiples of what the renderer reduces layers by, so that it sees the same cells
+_ALIGN = 8
+#: beyond the radius: the pixels' tent, and the cells that reduction and interpolation look at
+_BEYOND_PX = 18
+#: a radius may pass the one that the scene was made for by rounding, not more
+_RADIUS_SLACK = 1.001
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photographs:
+    """A stack as it was taken, with the maps that depend on lens and focus; sizes are those of the sample's window."""
+
+    frames: Codes  # [N,H,W,3] sRGB codes
+    blur_radius_px: Float32  # [N,H,W] signed
+    sharpest_frame: npt.NDArray[np.uint8]  # [H,W], 255 = none within 0.5 px
+    boundary: npt.NDArray[np.bool_]  # [H,W] reached by the blur of a matte edge in some frame
+    frame_trust: Float32  # [N,H,W] share of photographed light
+    lens: ThinLens
+    focus_distance_m: tuple[float, ...]
+
+
+def photograph(
+    sample: Sample,
+    *,
+    lens: ThinLens | None = None,
+    focus_distance_m: Sequence[float] | None = None,
+    quality: str | None = None,
+    maps: bool = True,
+) -> Photographs:
+    """The stack of a sample (or of a window of one) by the stored camera, or by another lens and focus plan.
+
+    `quality` is "exact" or "fast" (default: that of the recipe). Without `maps`, boundary and trust are not computed
+    and stay empty. UserError for a sample without stored layers, and for a lens that would blur by more than the scene
+    was made for: nobody invented what it would reveal.
+    """
+    store = _store(sample)
+    focus = tuple(float(s) for s in (sample.focus_distance_m if focus_distance_m is None else focus_distance_m))
+    if not focus:
+        raise UserError("focus_distance_m: none given; allowed: at least one distance")
+    anew = lens is not None or not set(focus) <= set(sample.focus_distance_m)
+    lens = lens or lens_of(sample.camera)
+    reach_px = largest_radius_px(sample, lens, focus)
+    if anew and reach_px > store["largest_radius_px"] * _RADIUS_SLACK:
+        raise UserError(
+            f"{sample.sample_id}: this lens and focus blur by up to {reach_px:.1f} px; the scene was made for "
+            f"{store['largest_radius_px']:.1f} px at most: stop down or focus nearer to the layers"
+        )
+    scene, inner = window_scene(sample, reach_px, whole=_depends_on_place(lens))
+    bits = int(sample.file.metadata.get("bits", "8"))
+    frames: list[Codes] = []
+    trust: list[Float32] = []
+    boundary = np.zeros((inner[0].stop - inner[0].start, inner[1].stop - inner[1].start), bool)
+    width_px = float(sample.camera.image_width_px)
+    taken = focus
+    if lens.breathing and not anew:  # the farthest focus of the whole stack is what the frames are magnified against
+        taken = tuple(sample.focus_distance_m)
+    if maps:
+        for exposure in expose_stack(scene, lens, taken, quality or store["quality"], width_px):
+            if exposure.focus_distance_m in focus:
+                frames.append(_codes(exposure.colour_linear[inner], sample, bits))
+                boundary |= _over_target(exposure)[inner]
+                trust.append(exposure.trust[inner])
+    else:
+        lights = render_stack(scene, lens, taken, quality or store["quality"], width_px)
+        frames = [_codes(light[inner], sample, bits) for s, light in zip(taken, lights, strict=True) if s in focus]
+    if taken is not focus:  # in the order that was asked for
+        order = [[s for s in taken if s in focus].index(s) for s in focus]
+        frames, trust = [frames[k] for k in order], [trust[k] for k in order] if maps else []
+    radii = np.stack([lens.blur_radius_px(sample.depth_m, s, width_px) for s in focus])
+    return Photographs(
+        frames=np.stack(frames),
+        blur_radius_px=radii,
+        sharpest_frame=sharpest_of_radii(radii),
+        boundary=boundary,
+        frame_trust=np.stack(trust) if maps else np.zeros((0, *boundary.shape), np.float32),
+        lens=lens,
+        focus_distance_m=focus,
+    )
+
+
+def sharpest_of_radii(blur_radius_px: Float32) -> npt.NDArray[np.uint8]:
+    """[H,W] index of the frame of `[N,H,W]` with the least |radius| (ties: the lowest), 255 above 0.5 px."""
+    least = np.abs(blur_radius_px)
+    best = np.argmin(least, axis=0)
+    sharp = np.take_along_axis(least, best[None], axis=0)[0] <= SHARP_RADIUS_PX
+    return np.where(sharp, best, NO_FRAME).astype(np.uint8)
+
+
+def reassembled(sample: Sample) -> Codes:
+    """[H,W,3] sRGB codes of the layers laid over one another without blur: the target, exactly."""
+    scene, inner = window_scene(sample, 0.0)
+    return _codes(composite(scene)[inner], sample, int(sample.file.metadata.get("bits", "8")))
+
+
+def largest_radius_px(sample: Sample, lens: ThinLens, focus_distance_m: Sequence[float]) -> float:
+    """The largest |blur radius| of any layer in any of the frames, px, as far as the records of the layers tell."""
+    width_px = sample.camera.image_width_px
+    shift = max(map(abs, lens.axial_colour_dioptres)) + abs(lens.field_curvature_dioptres)
+    return max(
+        abs(lens.blur_radius_px(distance, s, width_px)) + shift * lens.blur_per_dioptre_px(s, width_px)
+        for s in focus_distance_m
+        for layer in sample.layers
+        for distance in (layer.near_m, layer.far_m)
+    )
+
+
+def window_scene(sample: Sample, reach_px: float, whole: bool = False) -> tuple[Scene, tuple[slice, slice]]:
+    """The layers around the sample's window as far as `reach_px` goes, and where in them the window lies.
+
+    `whole` takes the whole canvas.
+    """
+    store = _store(sample)
+    margin = int(store["margin_px"])
+    file, row = sample.file, sample.row
+    height, width = file.image_size(row, COLOUR_COLUMNS[len(sample.layers) - 1])
+    y, x, window_height, window_width = sample.window or (0, 0, *sample.size)
+    halo = 0 if reach_px == 0 else math.ceil(reach_px) + _BEYOND_PX
+    top, left = max(0, y + margin - halo) // _ALIGN * _ALIGN, max(0, x + margin - halo) // _ALIGN * _ALIGN
+    bottom = min(height, -(-(y + margin + window_height + halo) // _ALIGN) * _ALIGN)
+    right = min(width, -(-(x + margin + window_width + halo) // _ALIGN) * _ALIGN)
+    if whole:
+        top, left, bottom, right = 0, 0, height, width
+    window = (top, left, bottom - top, right - left)
+    layers = []
+    for k, record in enumerate(sample.layers):
+        background = k + 1 == len(sample.layers)
+        if background:
+            alpha = np.ones(window[2:], np.float32)
+        else:
+            alpha = _need(sample, MATTE_COLUMNS[k] if margin else ALPHA_COLUMNS[k], window).astype(
+                np.float32
+            ) / np.float32(65535)
+            if not alpha.any():  # still in the scene: the renderer asks for every layer's radius
+                colour = np.broadcast_to(np.zeros(3, np.float32), (*alpha.shape, 3))
+                layers.append(Layer(colour, alpha, record.near_m))
+                continue
+        distance: float | Float32 = record.near_m
+        scale = store["distance_scale"][k]
+        if scale:
+            distance = decode_depth(_need(sample, DISTANCE_COLUMNS[k], window), scale, store["distance_offset"][k])
+        known = file.image(row, KNOWN_COLUMNS[k], window)
+        layer = Layer(
+            decode_srgb(_need(sample, COLOUR_COLUMNS[k], window)),
+            alpha,
+            distance,
+            known=None if known is None else known * np.float32(1 / 255),
+        )
+        layers.append(with_highlights(layer, sample.camera.draws.get("highlights")))
+    inner_y, inner_x = y + margin - top, x + margin - left
+    return (
+        Scene(layers, part_of=whole_of(sample)),
+        (slice(inner_y, inner_y + window_height), slice(inner_x, inner_x + window_width)),
+    )
+
+
+def whole_of(sample: Sample) -> Whole:
+    """What a window of the sample must know of the whole scene."""
+    ranges = tuple((layer.near_m, layer.far_m) for layer in sample.layers)
+    return Whole(mean_light=float(_store(sample)["mean_light"]), distance_ranges_m=ranges)
+
+
+def sensor_of(camera: CameraRecord, bits: int) -> Sensor:
+    """The sensor of the record without its noise, which is added at load."""
+    known = {item.name for item in fields(Sensor)} - {"iso", "bits"}
+    return Sensor(**{name: float(value) for name, value in camera.sensor.items() if name in known}, bits=bits)
+
+
+def _over_target(exposure: Exposure) -> npt.NDArray[np.bool_]:
+    """The boundary of a frame as it lies over the target, from which breathing may have moved it."""
+    if exposure.magnification == 1.0:
+        return exposure.boundary
+    from mattingmfif.dataset.make import aligned_mask
+
+    return aligned_mask(exposure.boundary, exposure.magnification)
+
+
+def _depends_on_place(lens: ThinLens) -> bool:
+    return bool(lens.field_curvature_dioptres or lens.breathing or lens.aperture.cats_eye)
+
+
+def _codes(light_linear: Float32, sample: Sample, bits: int) -> Codes:
+    """The codes of the sample's window of a frame."""
+    sensor = sensor_of(sample.camera, bits)
+    if sensor.vignetting_ev:
+        height, width = sample.file.image_size(sample.row, "depth")
+        y, x = (sample.window or (0, 0))[:2]
+        transmission = vignetting_map(height, width, sensor.vignetting_ev)
+        light_linear = light_linear * transmission[y:, x:][: light_linear.shape[0], : light_linear.shape[1], None]
+        sensor = replace(sensor, vignetting_ev=0.0)
+    return develop(expose(np.ascontiguousarray(light_linear), sensor), sensor)
+
+
+def _store(sample: Sample) -> dict[str, Any]:
+    store = sample.layer_store
+    if store is None:
+        raise UserError(f"{sample.sample_id}: its layers are not stored; build with --store layers")
+    if not (0 <= store["margin_px"] < 1 << 14 and len(store["distance_scale"]) == len(sample.layers)):
+        raise sample.file.fault(sample.row, "layer_store", ValueError("does not fit the layers"))
+    return store
+
+
+def _need(sample: Sample, column: str, window: Window) -> Codes:
+    image = sample.file.image(sample.row, column, window)
+    if image is None:
+        raise sample.file.fault(sample.row, column, ValueError("absent"))
+    return image
