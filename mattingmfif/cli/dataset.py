@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -50,6 +51,27 @@ def card(out: Path) -> None:
     from mattingmfif.dataset.card import write_card
 
     click.echo(write_card(out))
+
+
+@cli.command()
+@click.argument("out")
+@click.option("--to", "kind", type=click.Choice(["folders", "webdataset"]), required=True)
+@click.option("--dest", type=FOLDER, required=True, help="A new or empty folder.")
+@click.option("--split", help="Only this split.")
+@click.option("--limit", type=click.IntRange(min=1), help="The first N samples only.")
+@click.option("--allow-licences", metavar="A,B,…", help="Only samples all of whose sources have one of these.")
+@click.option("--allow-licenses", "allow_licences_alias", hidden=True)
+@click.option("--all-maps", is_flag=True, help="Mattes, sharpest frame, boundary and trust as well.")
+def export(out: str, allow_licences: str | None, allow_licences_alias: str | None, **words: Any) -> None:
+    """Write the samples of OUT as folders of pictures, or as tar files of WebDataset."""
+    from mattingmfif.dataset.export import export as export_dataset
+
+    allowed = (item.strip() for item in (allow_licences or allow_licences_alias or "").split(","))
+    done = export_dataset(out, allow_licences=tuple(item for item in allowed if item), **words)
+    click.echo(f"samples   {done.samples}")
+    click.echo(f"files     {done.files}")
+    click.echo(f"bytes     {done.total_bytes:,}")
+    click.echo("left out  " + (", ".join(f"{name} {count}" for name, count in done.left_out.items()) or "none"))
 
 
 @cli.group()

@@ -7,8 +7,6 @@ source photograph with its attribution; croissant.json is written with the same 
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import tomllib
 from collections import Counter
@@ -20,9 +18,11 @@ import numpy as np
 
 from mattingmfif.dataset.croissant import write_croissant
 from mattingmfif.dataset.describe import Description, describe, spread_choice
-from mattingmfif.dataset.escape import csv_cell, link, markdown, redacted, yaml_text
+from mattingmfif.dataset.escape import csv_table, link, markdown, redacted, yaml_text
+from mattingmfif.dataset.layer_store import COLOUR_COLUMNS as LAYER_COLOUR_COLUMNS
+from mattingmfif.dataset.layer_store import DISTANCE_COLUMNS, KNOWN_COLUMNS, MATTE_COLUMNS
 from mattingmfif.dataset.reader import Shards, open_shards
-from mattingmfif.dataset.sample import ALPHA_COLUMNS, FRAME_COLUMNS, TRUST_COLUMNS
+from mattingmfif.dataset.sample import ALPHA_COLUMNS, FRAME_COLUMNS, TRUST_COLUMNS, SourceRecord
 from mattingmfif.dataset.whole_files import write_whole
 
 CARD_FILE = "README.md"
@@ -65,14 +65,23 @@ COLUMN_TEXTS: dict[str, str] = {
     "toolkit_version": "version of mattingmfif that made the sample",
 }
 
+#: columns of shards that store layers, behind the others
+LAYER_TEXTS: dict[str, str] = {
+    **{name: "sRGB of a layer on the canvas, 0 the nearest, the last the background" for name in LAYER_COLOUR_COLUMNS},
+    **{name: "matte of a layer on the canvas, where the canvas has a margin; else alpha_k" for name in MATTE_COLUMNS},
+    **{name: "share of a layer's colour that was photographed, null where all of it was" for name in KNOWN_COLUMNS},
+    **{name: "inverse distance of a layer that recedes, coded as in layer_store" for name in DISTANCE_COLUMNS},
+    "layer_store": "margin of the canvas in px, quality, largest blur radius, mean light, coding of distances",
+}
+
 
 def write_card(out: Path) -> Path:
     """Write README.md, sources.csv and croissant.json into `out` from its shards; the path of the card."""
     shards = open_shards(out)
     numbers = describe(shards)
     name = _recipe_name(out)
-    write_whole(out / SOURCES_CSV, sources_csv(numbers).encode())
-    write_croissant(out, numbers, name, COLUMN_TEXTS)
+    write_whole(out / SOURCES_CSV, sources_csv(numbers.sources).encode())
+    write_croissant(out, numbers, name, {**COLUMN_TEXTS, **LAYER_TEXTS})
     path = out / CARD_FILE
     write_whole(path, card(shards, numbers, name).encode())
     return path
@@ -90,7 +99,7 @@ def card(shards: Shards, numbers: Description, name: str) -> str:
         f"![a sample with its maps and frames](previews/{picture}.jpg)" if picture else "",
         _numbers_section(numbers),
         _loading_section(numbers),
-        _columns_section(),
+        _columns_section(numbers.store),
         _making_section(numbers),
         _sources_section(numbers),
         _limits_section(numbers),
@@ -98,15 +107,10 @@ def card(shards: Shards, numbers: Description, name: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def sources_csv(numbers: Description) -> str:
-    """The attribution of every source photograph as CSV: path, sha256, licence, author, url."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["path", "sha256", "licence", "author", "url"])
-    for source in numbers.sources:
-        cells = (source.path, source.sha256, source.licence, source.author, redacted(source.url))
-        writer.writerow([csv_cell(cell) for cell in cells])
-    return stream.getvalue()
+def sources_csv(sources: Sequence[SourceRecord]) -> str:
+    """The attribution of source photographs as CSV: path, sha256, licence, author, url."""
+    rows = [[item.path, item.sha256, item.licence, item.author, redacted(item.url)] for item in sources]
+    return csv_table(["path", "sha256", "licence", "author", "url"], rows)
 
 
 def _recipe_name(out: Path) -> str:
@@ -209,16 +213,21 @@ stacks = load_dataset("PATH/TO/THIS/FOLDER")  # pictures; absent frames are None
 ```{sixteen}"""
 
 
-def _columns_section() -> str:
-    groups = [
-        (FRAME_COLUMNS, "frame_0 … frame_6"),
-        (ALPHA_COLUMNS, "alpha_0 … alpha_5"),
-        (TRUST_COLUMNS, "trust_0 … trust_6"),
-    ]
-    first = {names[0]: title for names, title in groups}
-    rest = {name for names, _ in groups for name in names[1:]}
-    rows = [[f"`{first.get(name, name)}`", markdown(text)] for name, text in COLUMN_TEXTS.items() if name not in rest]
-    return "## Columns\n\n" + _table(["column", "meaning"], rows)
+def _columns_section(store: str) -> str:
+    texts = COLUMN_TEXTS if store == "frames" else {**COLUMN_TEXTS, **LAYER_TEXTS}
+    groups = [FRAME_COLUMNS, ALPHA_COLUMNS, TRUST_COLUMNS]
+    groups += [LAYER_COLOUR_COLUMNS, MATTE_COLUMNS, KNOWN_COLUMNS, DISTANCE_COLUMNS]
+    first = {names[0]: f"{names[0]} … {names[-1]}" for names in groups}
+    rest = {name for names in groups for name in names[1:]}
+    rows = [[f"`{first.get(name, name)}`", markdown(text)] for name, text in texts.items() if name not in rest]
+    note = ""
+    if store == "layers":
+        note = (
+            "\n\nThis dataset stores layers: `all_in_focus` and `frame_k` are null, and `sample.target` and "
+            "`sample.frames` are photographed when they are read, by the recorded camera or by another "
+            "(`mattingmfif.dataset.photograph`)."
+        )
+    return "## Columns\n\n" + _table(["column", "meaning"], rows) + note
 
 
 def _making_section(numbers: Description) -> str:

@@ -27,6 +27,8 @@ _TERMS = (
 _TEXTS = ("sample_id", "split", "licence", "focus_plan", "codec", "recipe_hash", "plan_id", "toolkit_version")
 #: image columns that no sample lacks
 _IMAGES = ("all_in_focus", "frame_0", "frame_1", "depth", "sharpest_frame", "boundary", "trust", "preview")
+#: of shards that store layers
+_LAYER_IMAGES = ("layer_colour_0", "depth", "sharpest_frame", "boundary", "trust", "preview")
 
 
 def croissant(out: Path, numbers: Description, name: str, columns: dict[str, str]) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def croissant(out: Path, numbers: Description, name: str, columns: dict[str, str
         "version": "1.0.0",
         "isLiveDataset": False,
         "distribution": _files(out, numbers),
-        "recordSet": [_record_set(split.name, numbers.bits, columns) for split in numbers.splits],
+        "recordSet": [_record_set(split.name, numbers, columns) for split in numbers.splits],
     }
     return document
 
@@ -91,14 +93,15 @@ def _files(out: Path, numbers: Description) -> list[dict[str, Any]]:
     return files
 
 
-def _record_set(split: str, bits: int, columns: dict[str, str]) -> dict[str, Any]:
+def _record_set(split: str, numbers: Description, columns: dict[str, str]) -> dict[str, Any]:
     def field(column: str, kind: str, more: dict[str, Any] | None = None, repeated: bool = False) -> dict[str, Any]:
         source = {"fileSet": {"@id": f"{split}-shards"}, "extract": {"column": column}, **(more or {})}
         identifier = f"{split}/{column}"
         plain = {"@type": "cr:Field", "@id": identifier, "name": column, "description": columns[column]}
         return {**plain, "dataType": kind, "source": source, **({"repeated": True} if repeated else {})}
 
-    images = [name for name in _IMAGES if bits == 8 or name not in COLOUR_COLUMNS]
+    present = _IMAGES if numbers.store == "frames" else _LAYER_IMAGES
+    images = [name for name in present if numbers.bits == 8 or name not in COLOUR_COLUMNS]
     return {
         "@type": "cr:RecordSet",
         "@id": split,

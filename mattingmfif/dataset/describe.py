@@ -16,7 +16,7 @@ import numpy as np
 from mattingmfif.dataset.physics import layer_radii_px
 from mattingmfif.dataset.reader import Sample, Shards
 from mattingmfif.dataset.sample import MAX_FRAMES, NO_FRAME, TRUST_COLUMNS, SourceRecord
-from mattingmfif.dataset.schema import IMAGE_COLUMNS
+from mattingmfif.dataset.schema import pixel_columns
 
 MEASURED = 200
 
@@ -56,6 +56,7 @@ class Description:
     licences: Counter[str]
     bits: int
     codec: str
+    store: str  # frames or layers
     recipe_hashes: list[str]
     plan_ids: list[str]
     toolkit_versions: list[str]
@@ -107,7 +108,7 @@ def describe(shards: Shards, measured: int = MEASURED) -> Description:
         farthest.append(max(layer.far_m for layer in sample.layers))
         focal.append(sample.camera.focal_length_mm)
         f_numbers.append(sample.camera.f_number)
-        spans = (sample.file.span(sample.row, name) for name in IMAGE_COLUMNS)
+        spans = (sample.file.span(sample.row, name) for name in (*pixel_columns(sample.store), "preview"))
         image_bytes += sum(span[1] for span in spans if span is not None)
         for source in sample.sources:
             sources.setdefault(source.sha256, source)
@@ -121,6 +122,7 @@ def describe(shards: Shards, measured: int = MEASURED) -> Description:
         licences=Counter(sample.licence for sample in everything),
         bits=int(shards.files[0].metadata.get("bits", "8")),
         codec=shards.files[0].metadata.get("codec", ""),
+        store=shards.files[0].store,
         recipe_hashes=sorted({sample.recipe_hash for sample in everything}),
         plan_ids=sorted({sample.plan_id for sample in everything}),
         toolkit_versions=sorted({sample.toolkit_version for sample in everything}),

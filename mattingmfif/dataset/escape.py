@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
@@ -31,6 +34,15 @@ def csv_cell(text: str) -> str:
     """The text for a CSV cell; one that a spreadsheet would run as a formula gets a quote mark in front."""
     shown = printable(text)
     return f"'{shown}" if shown[:1] in ("=", "+", "-", "@") else shown
+
+
+def csv_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of safe cells as CSV text."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([csv_cell(cell) for cell in row] for row in rows)
+    return stream.getvalue()
 
 
 def redacted(address: str) -> str:

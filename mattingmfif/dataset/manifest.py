@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mattingmfif.dataset.reader import Sample, Shards
-from mattingmfif.dataset.schema import IMAGE_COLUMNS
+from mattingmfif.dataset.schema import pixel_columns
 from mattingmfif.dataset.whole_files import write_whole
 from mattingmfif.errors import EXIT_FAULTS, UserError
 
@@ -72,7 +72,7 @@ def read_manifest(out: Path) -> list[dict[str, Any]]:
 
 def _row(sample: Sample) -> dict[str, Any]:
     height, width = sample.size
-    spans = [sample.file.span(sample.row, name) for name in IMAGE_COLUMNS]
+    spans = [sample.file.span(sample.row, name) for name in (*pixel_columns(sample.store), "preview")]
     return {
         "sample_id": sample.sample_id,
         "split": sample.split,

@@ -132,7 +132,7 @@ class SampleRecord:
     def __post_init__(self) -> None:
         """Refuse a record that could not be read back as what it claims to be."""
         check_key(self.sample_id)
-        _require(bool(_SPLIT.fullmatch(self.split)), f"split: {self.split!r} is not a lower-case word")
+        check_split(self.split)
         n_frames, n_alphas = len(self.frames), len(self.alphas)
         _require(MIN_FRAMES <= n_frames <= MAX_FRAMES, f"frames: {n_frames}; allowed: {MIN_FRAMES} to {MAX_FRAMES}")
         _require(n_alphas <= MAX_ALPHAS, f"alphas: {n_alphas}; allowed: up to {MAX_ALPHAS}")
@@ -175,6 +175,11 @@ class SampleRecord:
 def check_key(sample_id: str) -> None:
     """Refuse (ValueError) an id that is not lower-case letters, digits, `-` and `_`: it becomes part of file names."""
     _require(bool(_KEY.fullmatch(sample_id)), f"sample_id: {sample_id!r}; allowed: 1 to 128 of 0-9 a-z _ -")
+
+
+def check_split(split: str) -> None:
+    """Refuse (ValueError) a split that is not a lower-case word: it becomes part of file names."""
+    _require(bool(_SPLIT.fullmatch(split)), f"split: {split!r} is not a lower-case word")
 
 
 def pixel_sha256(array: Array) -> str:

@@ -19,6 +19,8 @@ from mattingmfif.errors import UserError
 from mattingmfif.vaeedof.frames import MOST_FRAMES, SUFFIXES
 
 TRUTHS = ("gt", "groundtruth", "ground_truth", "full_clear", "all_in_focus", "allinfocus", "target")
+#: maps that lie beside the frames, as `mattingmfif export --to folders` writes them
+MAPS = re.compile(r"depth|alpha_\d|sharpest_frame|boundary|trust", re.I)
 _NAMED = re.compile(r"^(?P<scene>.+?)[-_ ](?P<frame>[A-Za-z]|\d{1,2}|gt|GT)$")
 
 
@@ -32,7 +34,8 @@ class StackFiles:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+    files = (path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in files if not MAPS.fullmatch(path.stem))
 
 
 def _stack(name: str, images: dict[str, Path]) -> StackFiles | None:

@@ -10,6 +10,7 @@ import pytest
 
 from mattingmfif import FocalStackDataset, open_shards
 from mattingmfif.dataset.camera import lens_of
+from mattingmfif.dataset.card import write_card
 from mattingmfif.dataset.layer_store import lowered, store_layers
 from mattingmfif.dataset.photograph import photograph
 from mattingmfif.dataset.retake import Retake
@@ -274,6 +275,18 @@ def test_datasets_shows_what_layers_are_stored_and_none_for_frames(stored, tmp_p
     else:
         assert row["layer_colour_2"]["bytes"]  # Pillow would give 8 bits
     assert row["layer_store"]["margin_px"] == record.layer_store.margin_px
+
+
+def test_the_card_and_croissant_of_stored_layers_are_sound(stored):
+    mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant (extra `test`) is not installed")
+    record, folder = stored
+    text = write_card(folder).read_text(encoding="utf-8")
+    assert "`layer_colour_0 … layer_colour_6`" in text
+    assert "This dataset stores layers" in text
+    dataset = mlcroissant.Dataset(jsonld=folder / "croissant.json")
+    assert not dataset.metadata.ctx.issues.errors
+    (row,) = list(dataset.records("train"))
+    assert row["train/sample_id"].decode() == record.sample_id
 
 
 def test_build_stores_layers_and_a_folder_keeps_its_store(small_photos, tiny_recipe, mattingmfif, tmp_path):
