@@ -114,7 +114,7 @@ class Scanned:
 
 def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: str | None = None) -> Prepared:
     """The photograph at `inputs.src / path`, ready for matting. Raises Refused where it cannot be used."""
-    photo = open_photo(inputs.src, path)
+    photo = open_photo(inputs.src, path, used_long_side_px=recipe.output.long_side_px)
     if expected_sha256 is not None and photo.sha256 != expected_sha256:
         raise Refused("source-changed", "the file is not the one that was planned", stage="render")
     check_size(photo.linear.shape[0], photo.linear.shape[1], recipe.gate)

@@ -7,7 +7,7 @@ opened for the dataset; `read_image` / `write_image` (the editing commands) stay
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from mattingmfif.errors import EXIT_IO, Refused, UserError
 from mattingmfif.photo.decode import Decoded, decode
 from mattingmfif.photo.icc import MatrixProfile
 from mattingmfif.pixels.colour import Float32, decode_srgb, encode_srgb
+from mattingmfif.pixels.deblock import without_grid
 from mattingmfif.pixels.resample import fit_long_side, reduce_to
 
 DEFAULT_MAX_PIXELS = 120_000_000
+#: reduced by this factor or more, blocks of 8 px are smaller than 3 and leave no trace
+GRID_SURVIVES_REDUCTION = 3.0
 _EXIF_IFD, _ORIENTATION = 0x8769, 0x0112
 #: the only EXIF values that may travel on: none of them names a person, a place, a time or one camera
 _SAFE_TAGS = {"make": 0x010F, "model": 0x0110}
@@ -70,8 +73,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def open_photo(root: Path | str, rel_path: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
-    """The photograph at `root/rel_path`; raises `Refused` with a documented reason where it is not usable."""
+def open_photo(
+    root: Path | str, rel_path: str, *, max_pixels: int = DEFAULT_MAX_PIXELS, used_long_side_px: int | None = None
+) -> Photo:
+    """The photograph at `root/rel_path`; raises `Refused` with a documented reason where it is not usable.
+
+    With `used_long_side_px`, the size to which it will be reduced, a JPEG grid that would survive that is taken out.
+    """
     try:
         rel_path.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -83,11 +91,14 @@ def open_photo(root: Path | str, rel_path: str, *, max_pixels: int = DEFAULT_MAX
     except OSError as error:
         raise Refused("unreadable", f"the file cannot be read: {error.strerror}") from error
     decoded = decode(content, rel_path, max_pixels=max_pixels)
+    bits = decoded.bits
+    if used_long_side_px and max(decoded.codes.shape[:2]) < GRID_SURVIVES_REDUCTION * used_long_side_px:
+        decoded = replace(decoded, codes=without_grid(decoded.codes))
     return Photo(
         path=rel_path,
         sha256=hashlib.sha256(content).hexdigest(),
         linear=_as_rgb(_to_working_space(decoded)),
-        bits=decoded.bits,
+        bits=bits,
         icc_name=decoded.icc_name,
         jpeg=decoded.format in ("JPEG", "MPO"),
         metadata=_safe_metadata(decoded.exif),

@@ -9,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 
+#: factor of reduction from which area averages leave no pattern
+AREA_FROM = 2.0
+
+
 def fit_long_side(height: int, width: int, long_side_px: int) -> tuple[int, int]:
     """(height, width) of the same picture with a long side of at most `long_side_px`, each at least 1; never larger."""
     scale = min(1.0, long_side_px / max(height, width))
@@ -16,9 +20,11 @@ def fit_long_side(height: int, width: int, long_side_px: int) -> tuple[int, int]
 
 
 def reduce_to(image: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[np.float32]:
-    """`image` `[H,W]` or `[H,W,C]` averaged over areas down to (height, width), float32; unchanged at its own size.
+    """`image` `[H,W]` or `[H,W,C]` reduced to (height, width), float32, 0 or more; unchanged at its own size.
 
-    Give linear light: averaging sRGB codes darkens fine texture. Raises ValueError when asked to enlarge.
+    Averaged over areas; by less than `AREA_FROM` through a Lanczos filter, because averages over areas of little more
+    than a pixel are sharp where they meet a pixel and soft between, in a pattern that tells what was resampled. Give
+    linear light: averaging sRGB codes darkens fine texture. Raises ValueError when asked to enlarge.
     """
     source_height, source_width = image.shape[:2]
     if height > source_height or width > source_width:
@@ -26,4 +32,11 @@ def reduce_to(image: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[n
     image = np.ascontiguousarray(image, np.float32)
     if (height, width) == (source_height, source_width):
         return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    factor = max(source_height / height, source_width / width)
+    if factor >= AREA_FROM or min(image.shape[:2]) < 8:
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    sigma_px = 0.5 * float(np.sqrt(factor**2 - 1))
+    if sigma_px > 0.15:  # below, it would change nothing
+        image = cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT_101)
+    reduced = cv2.resize(image, (width, height), interpolation=cv2.INTER_LANCZOS4)
+    return np.asarray(np.maximum(reduced, np.float32(0), out=reduced), np.float32)
