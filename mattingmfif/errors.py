@@ -16,6 +16,7 @@ REASONS: dict[str, str] = {
     "wrong-suffix": "the content is of another format than the file's name says",
     "damaged": "the file is truncated or broken and cannot be decoded to its end",
     "several-frames": "an animation, or a file of several pages",
+    "duplicate": "the same file, or the same picture saved again, as another photograph of the folder",
     "too-many-pixels": "more pixels than the limit allows",
     "too-small": "the long side is shorter than the recipe's least (photos are never enlarged)",
     "too-narrow": "the short side is too short, or the picture too long and thin",

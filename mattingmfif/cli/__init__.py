@@ -2,7 +2,7 @@
 
     photos     samples
     build      build, plan
-    dataset    verify, preview, card, recipes
+    dataset    verify, audit, preview, card, recipes
     vaeedof    train, fuse, evaluate
 
 Exit codes: 0 done (refused photographs allowed), 1 faults found or no sample made, 2 usage, recipe or a foreign output

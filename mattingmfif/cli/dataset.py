@@ -36,6 +36,20 @@ def verify(out: Path, rerender: int, src: Path | None, mattes: Path | None, dept
 
 @cli.command()
 @click.argument("out", type=FOLDER)
+@click.option("--samples", type=click.IntRange(min=1), default=50, show_default=True, help="Look at so many at most.")
+def audit(out: Path, samples: int) -> None:
+    """Find out whether anything but focus tells which frame is sharp where; exit code 1 when something does."""
+    from mattingmfif.dataset.audit import audit_folder
+
+    report = audit_folder(out, samples)
+    for line in report.lines():
+        click.echo(line)
+    if not report.ok:
+        raise click.exceptions.Exit(EXIT_FAULTS)
+
+
+@cli.command()
+@click.argument("out", type=FOLDER)
 def preview(out: Path) -> None:
     """Write contact sheets of the samples into OUT/previews."""
     from mattingmfif.dataset.report import write_previews

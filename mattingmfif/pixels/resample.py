@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-
 #: factor of reduction from which area averages leave no pattern
 AREA_FROM = 2.0
 

@@ -33,6 +33,7 @@ _LEAST_LINES, _LEAST_PIXELS = 64, 12
 #: longest period looked for, in px; slower changes are content
 _LONGEST_PERIOD_PX = 48
 #: J. Immerkaer, "Fast noise variance estimation", CVIU 1996
+_JUMP = np.array([[0.5, -1.5, 1.5, -0.5]], np.float32)
 _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
@@ -61,7 +62,7 @@ def jump_profile(plane: Float32, axis: int, mask: Mask | None = None) -> tuple[F
         plane, mask = np.ascontiguousarray(plane.T), None if mask is None else np.ascontiguousarray(mask.T)
     if plane.shape[1] < _LEAST_LINES or plane.shape[0] < _LEAST_PIXELS:
         return None
-    jump = cv2.filter2D(plane, cv2.CV_32F, np.float32([[0.5, -1.5, 1.5, -0.5]]), anchor=(1, 0))
+    jump = cv2.filter2D(plane, cv2.CV_32F, _JUMP, anchor=(1, 0))
     np.abs(jump, out=jump)
     local = cv2.blur(jump, (_LOCAL_PX, _LOCAL_PX), borderType=cv2.BORDER_REFLECT_101)
     local += np.float32(_FLAT_CODES)

@@ -55,14 +55,18 @@ def make_record(
     licence="CC0-1.0",
     plan_id="p" * 64,
     recipe_hash="r" * 64,
+    pictures=None,
 ):
-    """A textured disc (or, with one distance, nothing) in front of a textured wall, photographed at `focus_m`."""
+    """A textured disc (or, with one distance, nothing) in front of a textured wall, photographed at `focus_m`.
+
+    `pictures`, uint8 `[H,W,3]` and nearest first, take the place of the textures.
+    """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     colours, alphas = [], []
     for k in range(len(distances_m)):
-        texture = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
-        colours.append(decode_srgb(cv2.blur(texture, (3, 3))))
+        texture = cv2.blur(rng.integers(0, 256, (height, width, 3)).astype(np.uint8), (3, 3))
+        colours.append(decode_srgb(texture if pictures is None else pictures[k]))
         if k < len(distances_m) - 1:
             middle_y, middle_x = height * (0.4 + 0.1 * k), width * (0.4 + 0.15 * k)
             radius = min(height, width) * (0.22 + 0.05 * k)
