@@ -88,6 +88,26 @@ def export(out: str, allow_licences: str | None, allow_licences_alias: str | Non
     click.echo("left out  " + (", ".join(f"{name} {count}" for name, count in done.left_out.items()) or "none"))
 
 
+@cli.command()
+@click.argument("out")
+@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page with plots as well.")
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=200, show_default=True, help="Measure this many samples."
+)
+def stats(out: str, page: Path | None, samples: int) -> None:
+    """Print how OUT is distributed: blur, depth, coverage, boundary, gap, sharpest frame, lens, licences."""
+    from mattingmfif.dataset.escape import redacted
+    from mattingmfif.dataset.reader import open_shards
+    from mattingmfif.dataset.stats import as_text, measure
+    from mattingmfif.dataset.stats_page import write_page
+
+    shards = open_shards(out)
+    measured = measure(shards, samples)
+    click.echo(as_text(measured), nl=False)
+    if page is not None:
+        click.echo(write_page(page, shards, measured, redacted(out)))
+
+
 @cli.group()
 def recipes() -> None:
     """The recipes that come with the package, and checks of your own."""
