@@ -21,6 +21,7 @@ from mattingmfif.dataset.describe import Description, describe, spread_choice
 from mattingmfif.dataset.escape import csv_table, link, markdown, redacted, yaml_text
 from mattingmfif.dataset.layer_store import COLOUR_COLUMNS as LAYER_COLOUR_COLUMNS
 from mattingmfif.dataset.layer_store import DISTANCE_COLUMNS, KNOWN_COLUMNS, MATTE_COLUMNS
+from mattingmfif.dataset.preview_config import PREVIEW_CONFIG_FOLDER, write_preview_config
 from mattingmfif.dataset.reader import Shards, open_shards
 from mattingmfif.dataset.sample import ALPHA_COLUMNS, FRAME_COLUMNS, TRUST_COLUMNS, SourceRecord
 from mattingmfif.dataset.whole_files import write_whole
@@ -76,22 +77,23 @@ LAYER_TEXTS: dict[str, str] = {
 
 
 def write_card(out: Path) -> Path:
-    """Write README.md, sources.csv and croissant.json into `out` from its shards; the path of the card."""
+    """Write README.md, sources.csv, croissant.json and preview/ into `out` from its shards; the path of the card."""
     shards = open_shards(out)
     numbers = describe(shards)
     name = _recipe_name(out)
     write_whole(out / SOURCES_CSV, sources_csv(numbers.sources).encode())
     write_croissant(out, numbers, name, {**COLUMN_TEXTS, **LAYER_TEXTS})
+    previewed = [path.stem for path in write_preview_config(out, shards)]
     path = out / CARD_FILE
-    write_whole(path, card(shards, numbers, name).encode())
+    write_whole(path, card(shards, numbers, name, previewed).encode())
     return path
 
 
-def card(shards: Shards, numbers: Description, name: str) -> str:
-    """The text of the card."""
+def card(shards: Shards, numbers: Description, name: str, previewed: Sequence[str] = ()) -> str:
+    """The text of the card; `previewed` are the splits of the `preview` config."""
     picture = shards[spread_choice(shards, 1)[0]].sample_id if len(shards) else ""
     parts = [
-        _front_matter(numbers, name),
+        _front_matter(numbers, name, previewed),
         f"# {markdown(name)}: focal stacks with a true all-in-focus target",
         "Training data for multi-focus image fusion. Real photographs are taken apart into layers by alpha matting, "
         "every layer gets a distance, and the layered scene is photographed again through a thin lens at several focus "
@@ -122,7 +124,7 @@ def _recipe_name(out: Path) -> str:
         return "mattingmfif"
 
 
-def _front_matter(numbers: Description, name: str) -> str:
+def _front_matter(numbers: Description, name: str, previewed: Sequence[str]) -> str:
     licences = sorted({part.lower() for text in numbers.licences for part in text.split(" AND ")})
     known = all(licence in _HUB_LICENCES for licence in licences)
     lines = ["---", f"pretty_name: {yaml_text(name)}"]
@@ -139,9 +141,14 @@ def _front_matter(numbers: Description, name: str) -> str:
     ]
     lines += ["size_categories:", f"- {_size_category(numbers.samples)}", "tags:"]
     lines += ["- image", "- multi-focus-image-fusion", "- focus-stacking", "- depth-of-field", "- synthetic"]
-    lines += ["configs:", "- config_name: default", "  data_files:"]
+    lines += ["configs:", "- config_name: default", "  default: true", "  data_files:"]
     for split in numbers.splits:
         lines += [f"  - split: {_HUB_SPLITS.get(split.name, split.name)}", f"    path: data/{split.name}-*.parquet"]
+    if previewed:
+        lines += ["- config_name: preview", "  data_files:"]
+    for split_name in previewed:
+        lines += [f"  - split: {_HUB_SPLITS.get(split_name, split_name)}"]
+        lines += [f"    path: {PREVIEW_CONFIG_FOLDER}/{split_name}.parquet"]
     return "\n".join([*lines, "---"])
 
 
@@ -210,6 +217,7 @@ sample.crop(0, 0, 512, 512).frames  # decodes only the tiles it needs
 from datasets import load_dataset
 
 stacks = load_dataset("PATH/TO/THIS/FOLDER")  # pictures; absent frames are None
+few = load_dataset("PATH/TO/THIS/FOLDER", "preview")  # small pictures of some samples
 ```{sixteen}"""
 
 

@@ -126,7 +126,7 @@ def test_croissant_names_every_file_with_its_hash(folder, card):
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_mlcroissant_finds_it_valid_and_reads_the_samples(tmp_path, make_record, put_shard, bits):
-    mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
+    mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant (extra `test`) is not installed")
     record = make_record(bits=bits)
     put_shard(tmp_path, [record])
     write_card(tmp_path)
@@ -137,6 +137,20 @@ def test_mlcroissant_finds_it_valid_and_reads_the_samples(tmp_path, make_record,
     np.testing.assert_array_equal(np.asarray(rows[0]["train/sharpest_frame"]), record.sharpest_frame)
     if bits == 8:
         np.testing.assert_array_equal(np.asarray(rows[0]["train/frame_1"]), record.frames[1])
+
+
+def test_the_preview_config_is_small_and_loads_by_name(folder, card, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="datasets (extra `test`) is not installed")
+    assert [config["config_name"] for config in front_matter(card)["configs"]] == ["default", "preview"]
+    few = datasets.load_dataset(str(folder), "preview", cache_dir=str(tmp_path))
+    assert {name: len(rows) for name, rows in few.items()} == {"train": 2, "validation": 1}
+    row = few["validation"][0]
+    assert row["preview"].size[0] > 16
+    assert row["sources"][0]["licence"] == "CC-BY-4.0"
+    assert "secret" not in row["sources"][0]["url"]
+    whole = datasets.load_dataset(str(folder), cache_dir=str(tmp_path))
+    assert "frame_0" in whole["train"].column_names
 
 
 def test_the_choice_of_samples_is_spread_and_steady(tmp_path, make_record, put_shard):
