@@ -3,6 +3,7 @@
 In the order in which data flows:
 
     aperture      the opening: outline and points
+    field         the picture in cells, where the opening looks different from each place
     lens          a thin lens: distances -> signed blur radii in px
     psf           the image of a point for a radius
     scene         layers and scenes, the pinhole image

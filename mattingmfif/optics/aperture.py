@@ -12,7 +12,7 @@ weighting them, so that one ray u stays one ray in every layer and the aperture 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -51,6 +51,17 @@ class Aperture:
         """True when the opening on the axis is a full disc."""
         return self.blades == 0 or self.roundness == 1.0
 
+    @property
+    def uncut(self) -> Aperture:
+        """The opening without a second rim."""
+        return Aperture(self.blades, self.roundness, self.rotation_deg, 0.0, self.spherical)
+
+    def second_rim(self, field: tuple[float, float]) -> tuple[float, float] | None:
+        """Middle of the unit circle that cuts the opening at this field position; None where nothing does."""
+        if self.cats_eye == 0.0 or not any(field):
+            return None
+        return (-self.cats_eye * field[0], -self.cats_eye * field[1])
+
     def outline(self, theta: Float64) -> Float64:
         """Distance of the on-axis outline from the middle in direction theta (radians, clockwise in the picture)."""
         if self.is_circle:
@@ -77,10 +88,11 @@ class Aperture:
         looks away from the middle of the picture.
         """
         mx, my = self.middle(field)
-        if self.cats_eye == 0.0 or not any(field):
+        rim = self.second_rim(field)
+        if rim is None:
             return self.outline(theta)
         cx, cy = np.cos(theta), np.sin(theta)
-        to_rim_x, to_rim_y = -self.cats_eye * field[0] - mx, -self.cats_eye * field[1] - my
+        to_rim_x, to_rim_y = rim[0] - mx, rim[1] - my
         along = to_rim_x * cx + to_rim_y * cy
         second = along + np.sqrt(np.maximum(along**2 + 1.0 - to_rim_x**2 - to_rim_y**2, 0.0))
         low, high = np.zeros_like(theta), np.full_like(theta, 2.5)
@@ -90,6 +102,33 @@ class Aperture:
             inside = np.hypot(px, py) <= self.outline(np.arctan2(py, px))
             low, high = np.where(inside, half, low), np.where(inside, high, half)
         return np.minimum(low, second)
+
+
+@dataclass(frozen=True)
+class ApertureAt(Aperture):
+    """An opening as it is seen from one field position, wherever it is asked for."""
+
+    at: tuple[float, float] = (0.0, 0.0)
+
+    def middle(self, field: tuple[float, float]) -> tuple[float, float]:
+        """A point inside the opening as seen from `at`."""
+        return super().middle(self.at)
+
+    def second_rim(self, field: tuple[float, float]) -> tuple[float, float] | None:
+        """Middle of the second rim as seen from `at`."""
+        return super().second_rim(self.at)
+
+    def outline_at(self, theta: Float64, field: tuple[float, float]) -> Float64:
+        """Distance of the outline from `middle`, as seen from `at`."""
+        return super().outline_at(theta, self.at)
+
+
+def seen_from(aperture: Aperture, field: tuple[float, float]) -> Aperture:
+    """The opening pinned to a field position; itself where it looks the same from everywhere."""
+    if aperture.cats_eye == 0.0:
+        return aperture
+    values = {item.name: getattr(aperture, item.name) for item in fields(Aperture)}
+    return ApertureAt(**values, at=field)
 
 
 def spread_radii(spherical: float, side: int, tau: Float64) -> Float64:

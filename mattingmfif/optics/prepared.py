@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -32,12 +33,22 @@ def _greatest_px(value: float | Float32) -> float:
     return max(abs(float(value.min())), abs(float(value.max())))
 
 
+class Frame(NamedTuple):
+    """The whole frame's height and width, and the pixel of it at which a window begins (row, column)."""
+
+    shape: tuple[int, int]
+    corner: tuple[int, int]
+
+
 class PreparedLayer:
     """One layer: its packed pixels as pyramids, its distance, and what of it was invented."""
 
-    def __init__(self, layer: Layer, split_channels: bool, range_m: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self, layer: Layer, split_channels: bool, frame: Frame, range_m: tuple[float, float] | None = None
+    ) -> None:
         self._range_m = range_m
         self.shape: tuple[int, int] = (layer.alpha.shape[0], layer.alpha.shape[1])
+        self.frame = frame
         planes = premultiplied(layer)
         self.is_opaque = planes.shape[0] == 3
         if split_channels:
@@ -112,29 +123,44 @@ class PreparedLayer:
 
     def _curvature(self, lens: ThinLens, per_dioptre_px: float, width_px: float) -> Float32:
         """The radius, px, that field curvature adds, growing with the square of the distance from the middle."""
-        height, width = self.shape
-        x = np.linspace(-1.0, 1.0, 2 * width + 1)[1::2] * (width / width_px)
-        y = np.linspace(-1.0, 1.0, 2 * height + 1)[1::2] * (width / width_px)
+        (height, width), (top, left) = self.frame.shape, self.frame.corner
+        x = np.linspace(-1.0, 1.0, 2 * width + 1)[1::2][left : left + self.shape[1]] * (width / width_px)
+        y = np.linspace(-1.0, 1.0, 2 * height + 1)[1::2][top : top + self.shape[0]] * (width / width_px)
         bowl = (x[None, :] ** 2 + y[:, None] ** 2) / 2.0
         return np.asarray(lens.field_curvature_dioptres * per_dioptre_px * bowl, np.float32)
 
 
 class PreparedScene:
-    """The layers of a scene, nearest first, ready to be blurred."""
+    """The layers of a scene, or of a window (rows y0..y1, columns x0..x1) of it, nearest first, ready to be blurred."""
 
-    def __init__(self, scene: Scene, split_channels: bool) -> None:
+    def __init__(self, scene: Scene, split_channels: bool, window: tuple[int, int, int, int] | None = None) -> None:
         self.split_channels = split_channels
         self._scene = scene
         whole = scene.part_of
-        ranges = [None] * len(scene.ordered) if whole is None else whole.distance_ranges_m
-        self.layers = [
-            PreparedLayer(layer, split_channels, range_m) for layer, range_m in zip(scene.ordered, ranges, strict=True)
-        ]
+        ranges = [None] * len(scene.ordered) if whole is None else list(whole.distance_ranges_m)
+        layers = list(zip(scene.ordered, ranges, strict=True))
+        self.shape, frame = scene.shape, Frame(scene.shape, (0, 0))
+        if window is not None:
+            self.shape = (window[1] - window[0], window[3] - window[2])
+            frame = Frame(scene.shape, (window[0], window[2]))
+            layers = [(_cut(layer, window), range_m) for layer, range_m in layers if layer.alpha[_box(window)].any()]
+        self.layers = [PreparedLayer(layer, split_channels, frame, range_m) for layer, range_m in layers]
 
     @cached_property
     def mean_light(self) -> float:
-        """Mean of the pinhole image, linear light."""
+        """Mean of the pinhole image of the whole scene, linear light."""
         return mean_light(self._scene)
+
+
+def _box(window: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    return slice(window[0], window[1]), slice(window[2], window[3])
+
+
+def _cut(layer: Layer, window: tuple[int, int, int, int]) -> Layer:
+    box = _box(window)
+    distance = layer.distance_m if isinstance(layer.distance_m, float) else layer.distance_m[box]
+    known = None if layer.known is None else layer.known[box]
+    return Layer(layer.colour_linear[box], layer.alpha[box], distance, known=known)
 
 
 def _blurred(pyramid: Pyramid, aperture: Aperture, radius: Radius) -> Placed | None:

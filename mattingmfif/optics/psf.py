@@ -77,7 +77,7 @@ def aperture_kernel(
     radius = abs(radius_px)
     wanted = max(4096.0, _POINTS_PER_PX * math.pi * radius * radius)
     count = min(_MOST_POINTS, 1 << math.ceil(math.log2(wanted)))
-    points = aperture_points(aperture, count, 1 if radius_px > 0 else -1, field)
+    points = _points(aperture, count, 1 if radius_px > 0 else -1, field)
     widest = radius / max(0.25, 1.0 - math.hypot(*slope))
     half = math.ceil(widest) + 1
     total = np.zeros((2 * half + 1, 2 * half + 1), np.float64)
@@ -89,6 +89,16 @@ def aperture_kernel(
     kernel = np.ascontiguousarray(total, np.float32)
     kernel.setflags(write=False)
     return kernel
+
+
+def _points(aperture: Aperture, count: int, side: int, field: tuple[float, float]) -> Float32:
+    """Points spread evenly over the opening, at least `count` of them or what of them a second rim leaves."""
+    rim = aperture.second_rim(field)
+    if rim is None or aperture.spherical != 0.0:
+        return aperture_points(aperture, count, side, field)
+    # cheaper than carrying a new set of points to every outline: those of the whole opening, cut
+    whole = aperture_points(aperture.uncut, min(_MOST_POINTS, 2 * count), side)
+    return whole[(whole[:, 0] - rim[0]) ** 2 + (whole[:, 1] - rim[1]) ** 2 <= 1.0]
 
 
 def airy_kernel(lens: ThinLens, channel: int, image_width_px: float) -> Float32 | None:

@@ -17,15 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.errors import UserError
+from mattingmfif.optics.aperture import Aperture
 from mattingmfif.optics.blur import Placed
+from mattingmfif.optics.field import fade_in, rows_of_cells
 from mattingmfif.optics.interaction import Blurred, add_correction, node_step
 from mattingmfif.optics.kernels import over_in_place
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
-from mattingmfif.optics.prepared import PreparedLayer, PreparedScene
+from mattingmfif.optics.prepared import PreparedLayer, PreparedScene, Radius
 from mattingmfif.optics.psf import airy_kernel
-from mattingmfif.optics.scene import Scene
+from mattingmfif.optics.scene import Scene, mean_light
 
 Float32 = npt.NDArray[np.float32]
+
+#: light [h,w,3], trust [h,w] and boundary [h,w]; the maps only where they were asked for
+Maps = tuple[Float32, Float32 | None, npt.NDArray[np.bool_] | None]
 
 QUALITIES = ("exact", "fast")
 _NO_MAP = np.zeros((0, 0), np.float32)
@@ -115,23 +120,19 @@ class _Stage:
             raise UserError(f"image_width_px: {image_width_px}; allowed: more than 0")
         self.lens, self.exact, self.registered = lens, quality == "exact", registered
         self.farthest_mm = lens.image_distance_mm(max(self.focus_distances_m, default=np.inf))
-        self.scene = PreparedScene(scene, split_channels=any(lens.axial_colour_dioptres))
+        self.split_channels = any(lens.axial_colour_dioptres)
+        # a cat's eye is photographed in cells, which are cut out of the scene one after another
+        self.uncut = scene if lens.aperture.cats_eye > 0.0 else None
+        self.scene = PreparedScene(scene, self.split_channels) if self.uncut is None else None
+        self.light_of_all = 0.0 if self.uncut is None or not self.exact else mean_light(scene)
 
     def expose(self, focus_distance_m: float, with_maps: bool) -> Exposure:
         magnification, radius_scale = self._scales(focus_distance_m)
-        image = np.zeros((*self.shape, 3), np.float32)
-        boundary = np.zeros(self.shape, bool) if with_maps else None
-        trust: Float32 | None = None
-        if self.scene.split_channels:
-            for channel in range(3):
-                part = np.zeros((*self.shape, 1), np.float32)
-                shift = self.lens.axial_colour_dioptres[channel]
-                trust_here = with_maps and channel == 1  # green stands for all three
-                one = self._layered(part, channel, focus_distance_m, shift, radius_scale, boundary, trust_here)
-                trust = one if one is not None else trust
-                image[..., channel] = part[..., 0]
+        if self.scene is not None:
+            aperture = self.lens.aperture
+            image, trust, boundary = self._photographed(self.scene, aperture, focus_distance_m, radius_scale, with_maps)
         else:
-            trust = self._layered(image, None, focus_distance_m, 0.0, radius_scale, boundary, with_maps)
+            image, trust, boundary = self._in_cells(focus_distance_m, radius_scale, with_maps)
         self._diffract(image)
         if magnification != 1.0:
             image = np.maximum(_zoomed(image, magnification, cv2.INTER_CUBIC), np.float32(0.0))
@@ -147,6 +148,79 @@ class _Stage:
             magnification=magnification,
         )
 
+    def _photographed(
+        self, scene: PreparedScene, aperture: Aperture, focus_distance_m: float, radius_scale: float, with_maps: bool
+    ) -> Maps:
+        """Light `[h,w,3]` of the scene through one opening, and its trust and boundary where asked for."""
+        image = np.zeros((*scene.shape, 3), np.float32)
+        boundary = np.zeros(scene.shape, bool) if with_maps else None
+        trust: Float32 | None = None
+        if self.split_channels:
+            for channel in range(3):
+                part = np.zeros((*scene.shape, 1), np.float32)
+                shift = self.lens.axial_colour_dioptres[channel]
+                green = with_maps and channel == 1  # it stands for all three
+                radii = self._radii(scene, focus_distance_m, shift, radius_scale)
+                one = self._layered(scene, aperture, radii, part, channel, boundary, green)
+                trust = one if one is not None else trust
+                image[..., channel] = part[..., 0]
+        else:
+            radii = self._radii(scene, focus_distance_m, 0.0, radius_scale)
+            trust = self._layered(scene, aperture, radii, image, None, boundary, with_maps)
+        return image, trust, boundary
+
+    def _in_cells(self, focus_distance_m: float, radius_scale: float, with_maps: bool) -> Maps:
+        """As `_photographed`, cell by cell, each through the opening as it is seen from there."""
+        assert self.uncut is not None
+        image = np.empty((*self.shape, 3), np.float32)
+        trust = np.empty(self.shape, np.float32) if with_maps else None
+        boundary = np.zeros(self.shape, bool) if with_maps else None
+        greatest = self._greatest_px(focus_distance_m, radius_scale)
+        shown_rows = 0
+        for cells in rows_of_cells(self.shape, self.width_px, self.lens.aperture, greatest):
+            top, bottom = cells[0].rows
+            band = np.empty((bottom - top, self.shape[1], 3), np.float32)
+            trust_band = np.empty(band.shape[:2], np.float32)
+            shown_columns = 0
+            for cell in cells:
+                scene = PreparedScene(self.uncut, self.split_channels, cell.window)
+                scene.mean_light = self.light_of_all
+                aperture = cell.aperture(self.lens.aperture)
+                light, trusted, edges = self._photographed(scene, aperture, focus_distance_m, radius_scale, with_maps)
+                left, right = cell.columns
+                y, x = top - cell.window[0], left - cell.window[2]
+                inner = (slice(y, y + bottom - top), slice(x, x + right - left))
+                fade_in(band, light[inner], left, shown_columns - left, axis=1)
+                if trusted is not None and boundary is not None and edges is not None:
+                    fade_in(trust_band, trusted[inner], left, shown_columns - left, axis=1)
+                    boundary[top:bottom, left:right] |= edges[inner]
+                shown_columns = right
+            fade_in(image, band, top, shown_rows - top, axis=0)
+            if trust is not None:
+                fade_in(trust, trust_band, top, shown_rows - top, axis=0)
+            shown_rows = bottom
+        return image, trust, boundary
+
+    def _radii(
+        self, scene: PreparedScene, focus_distance_m: float, shift_dioptres: float, radius_scale: float
+    ) -> list[Radius]:
+        return [
+            layer.radius_px(self.lens, focus_distance_m, self.width_px, shift_dioptres, radius_scale)
+            for layer in scene.layers
+        ]
+
+    def _greatest_px(self, focus_distance_m: float, radius_scale: float) -> float:
+        """The greatest blur radius of anything in the scene, without sign, axial colour and curvature included."""
+        assert self.uncut is not None
+        lens, greatest = self.lens, 0.0
+        for layer in self.uncut.layers:
+            for distance in (np.min(layer.distance_m), np.max(layer.distance_m)):
+                radius = lens.blur_radius_px(float(distance), focus_distance_m, self.width_px)
+                greatest = max(greatest, abs(radius))
+        shift = max(map(abs, lens.axial_colour_dioptres)) + abs(lens.field_curvature_dioptres)
+        per_dioptre = lens.blur_per_dioptre_px(focus_distance_m, self.width_px)
+        return (greatest + shift * per_dioptre) * radius_scale
+
     def _scales(self, focus_distance_m: float) -> tuple[float, float]:
         """Magnification of the frame, and the factor that carries sensor radii to the scene's pixels."""
         ratio = self.lens.image_distance_mm(focus_distance_m) / self.farthest_mm
@@ -157,32 +231,27 @@ class _Stage:
 
     def _layered(
         self,
+        scene: PreparedScene,
+        aperture: Aperture,
+        radii: list[Radius],
         image: Float32,
         channel: int | None,
-        focus_distance_m: float,
-        shift_dioptres: float,
-        radius_scale: float,
         boundary: npt.NDArray[np.bool_] | None,
         with_trust: bool,
     ) -> Float32 | None:
-        """Fill `image` `[H,W,C]` with the layers, nearest first; returns the trust map when asked for."""
-        lens = self.lens
-        radii = [
-            layer.radius_px(lens, focus_distance_m, self.width_px, shift_dioptres, radius_scale)
-            for layer in self.scene.layers
-        ]
+        """Fill `image` `[h,w,C]` with the layers, nearest first; returns the trust map when asked for."""
         step = node_step([r.greatest_px for r in radii]) if self.exact else 0
-        light = np.ones(self.shape, np.float32)
-        invented = np.zeros(self.shape, np.float32) if with_trust else None
+        light = np.ones(scene.shape, np.float32)
+        invented = np.zeros(scene.shape, np.float32) if with_trust else None
         seen: list[Blurred] = []
         # where no blurred matte varies the layered product is the integral, and sharp pixels stay bit for bit
-        varies = np.zeros(self.shape, bool) if step else None
-        for layer, radius in zip(self.scene.layers, radii, strict=True):
-            placed = layer.blurred(lens.aperture, radius, channel)
+        varies = np.zeros(scene.shape, bool) if step else None
+        for layer, radius in zip(scene.layers, radii, strict=True):
+            placed = layer.blurred(aperture, radius, channel)
             if placed is None:
                 continue
             if invented is not None:
-                layer.add_invented(invented, light, lens.aperture, radius, placed)
+                layer.add_invented(invented, light, aperture, radius, placed)
             if boundary is not None:
                 _mark_boundary(boundary, placed, layer, channel)
             if varies is not None and radius.greatest_px >= INVISIBLE_RADIUS_PX and not layer.is_opaque:
@@ -194,13 +263,13 @@ class _Stage:
                         pyramid=layer.pyramid(channel),
                         radius_px=radius.value,
                         slope_source_px=radius.slope_source,
-                        node_alpha=_node_alpha(placed, layer, channel, self.shape, step),
+                        node_alpha=_node_alpha(placed, layer, channel, scene.shape, step),
                         greatest_px=radius.greatest_px,
                     )
                 )
         if varies is not None and len(seen) > 1:
             layered = image.copy()
-            add_correction(image, seen, lens.aperture, step, self.scene.mean_light)
+            add_correction(image, seen, aperture, step, scene.mean_light)
             np.copyto(image, layered, where=~varies[..., None])
         return None if invented is None else np.clip(np.float32(1.0) - invented, 0.0, 1.0)
 

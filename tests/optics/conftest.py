@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -171,11 +173,11 @@ def veil(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def interacting_scene(kind: str, distances_m: list[float], height: int, width: int) -> Scene:
-    """Two or three layers (as many as distances) of hair, crossing fences or veils before an opaque wall."""
+    """Two to four layers (as many as distances) of hair, crossing fences or veils before an opaque wall."""
     mattes = {
-        "hair": [hair(height, width, 1), hair(height, width, 2)],
-        "fence": [fence(height, width, 0.5), fence(height, width, 2.2, 23.0)],
-        "veil": [veil(height, width, 1), veil(height, width, 2)],
+        "hair": [hair(height, width, 1), hair(height, width, 2), hair(height, width, 3)],
+        "fence": [fence(height, width, 0.5), fence(height, width, 2.2, 23.0), fence(height, width, 1.3, 13.0)],
+        "veil": [veil(height, width, 1), veil(height, width, 2), veil(height, width, 3)],
     }[kind][: len(distances_m) - 1]
     alphas = [*mattes, np.ones((height, width), np.float32)]
     return Scene(
@@ -184,6 +186,55 @@ def interacting_scene(kind: str, distances_m: list[float], height: int, width: i
             for k, (alpha, distance) in enumerate(zip(alphas, distances_m, strict=True))
         ]
     )
+
+
+#: name -> (kind of mattes, signed blur radii nearest first, inside to be compared (height, width), aperture); the last
+#: layer is an opaque wall, or ("ground") one that recedes between its two radii
+REFERENCE_SCENES: dict[str, tuple[str, tuple[float, ...], tuple[int, int], Aperture]] = {
+    "hair-two": ("hair", (-13.0, 9.0), (40, 56), Aperture()),
+    "hair-over-hair": ("hair", (-9.0, 6.0, 14.0), (40, 56), Aperture()),
+    "hair-behind": ("hair", (5.0, 11.0, 18.0), (40, 56), Aperture()),
+    "hair-three": ("hair", (-14.0, -5.0, 4.0, 11.0), (40, 56), Aperture()),
+    "fences-two": ("fence", (-8.0, 12.0), (40, 56), Aperture()),
+    "fences-crossing": ("fence", (-11.0, -6.0, 8.0), (40, 56), Aperture()),
+    "fences-three": ("fence", (-10.0, -3.0, 5.0, 12.0), (40, 56), Aperture()),
+    "veils-crossing": ("veil", (-7.0, 12.0, 20.0), (40, 56), Aperture()),
+    "veils-three": ("veil", (-16.0, -9.0, -4.0, 6.0), (40, 56), Aperture()),
+    "small-hair": ("hair", (-0.8, -0.5, 0.3), (40, 56), Aperture()),
+    "small-fences": ("fence", (0.3, 1.2, 2.0), (40, 56), Aperture()),
+    "triangle-fences": ("fence", (-12.0, 7.0, 13.0), (40, 56), Aperture(blades=3, rotation_deg=20.0)),
+    "triangle-hair": ("hair", (-15.0, -8.0, 10.0), (40, 56), Aperture(blades=3, rotation_deg=200.0)),
+    "large-hair": ("hair", (-60.0, -25.0, 14.0), (40, 48), Aperture()),
+    "large-fences": ("fence", (22.0, 40.0, 60.0), (40, 48), Aperture()),
+    "large-veils": ("veil", (-60.0, 30.0), (40, 48), Aperture()),
+    "hair-over-ground": ("ground", (-9.0, -3.0, 12.0), (40, 56), Aperture()),
+}
+
+
+def reference_scene(name: str) -> tuple[Scene, ThinLens, int]:
+    """A scene of REFERENCE_SCENES, its lens (focused at FOCUS_M), and the margin by which the inside is smaller."""
+    kind, radii, inside, aperture = REFERENCE_SCENES[name]
+    margin = math.ceil(max(map(abs, radii))) + 2
+    height, width = inside[0] + 2 * margin, inside[1] + 2 * margin
+    lens, distances = lens_and_distances(radii, width, aperture)
+    if kind != "ground":
+        return interacting_scene(kind, distances, height, width), lens, margin
+    near, far = 1.0 / distances[1], 1.0 / distances[2]
+    rows = (1.0 / np.linspace(far, near, height))[:, None].repeat(width, 1)
+    scene = interacting_scene("hair", [distances[0], distances[2]], height, width)
+    return Scene([scene.layers[0], replace(scene.layers[1], distance_m=rows)]), lens, margin
+
+
+def fingerprint(scene: Scene) -> np.ndarray:
+    """A few numbers by which a scene is recognised: weighted means of what every layer holds."""
+    height, width = scene.shape
+    weight = np.random.default_rng(7).standard_normal((height, width))
+    values = []
+    for layer in scene.layers:
+        nearness = np.broadcast_to(1.0 / np.asarray(layer.distance_m), (height, width))
+        planes = [layer.alpha, *np.moveaxis(layer.colour_linear, 2, 0), nearness]
+        values += [float((weight * plane).mean()) for plane in planes]
+    return np.array(values)
 
 
 @pytest.fixture
@@ -209,3 +260,9 @@ def scene_of() -> Callable[..., Scene]:
 @pytest.fixture
 def textured() -> Callable[..., np.ndarray]:
     return texture
+
+
+@pytest.fixture
+def definitions() -> dict[str, Any]:
+    """Everything that is defined here, by name."""
+    return dict(globals())
