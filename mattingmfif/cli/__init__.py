@@ -1,7 +1,7 @@
 """The command line: each command parses its words, calls one function and prints. Everything heavy is imported inside.
 
     photos     samples
-    build      build, plan
+    build      plan, build, index, status
     dataset    verify, audit, preview, card, recipes
     vaeedof    train, fuse, evaluate
 

@@ -1,4 +1,4 @@
-"""Making a dataset: `build` and `plan`."""
+"""Making a dataset: `plan`, `build`, `index`, and `status` of one that is being made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from mattingmfif.cli.progress import Shown, duration
 from mattingmfif.errors import UserError
 
 if TYPE_CHECKING:
-    from mattingmfif.dataset.run import Request, Summary
+    from pathlib import Path
+
+    from mattingmfif.dataset.planning import Request
+    from mattingmfif.dataset.run import Summary
 
 DEFAULT_RECIPE = "mattingmfif-4k"
 
@@ -31,7 +34,19 @@ def _build_options(command: Any) -> Any:
         click.option(
             "--segmenter", type=click.Choice(["auto", "given", "rembg", "classical"]), help="How subjects are found."
         ),
-        click.option("--jobs", type=click.IntRange(min=1), help="Worker processes.  [default: all cores]"),
+        click.option(
+            "--jobs",
+            type=click.IntRange(min=1),
+            help="Worker processes.  [default: all cores; fewer if memory is short]",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["loky", "dask", "ray"]),
+            default="loky",
+            show_default=True,
+            help="loky: this machine. dask, ray: a cluster (extras of that name).",
+        ),
+        click.option("--address", metavar="ADDRESS", help="Of the dask or ray cluster.  [default: one started here]"),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
         click.option("--limit", type=click.IntRange(min=1), help="Use the first N photographs only."),
         click.option("--codec", type=click.Choice(["tiff", "png"]), default="tiff", show_default=True),
@@ -63,9 +78,10 @@ def _request(words: dict[str, Any]) -> Request:
     """What the build options ask for."""
     import os
 
+    from mattingmfif.dataset.engines import Engine
     from mattingmfif.dataset.layer_store import refuse_baked_noise
+    from mattingmfif.dataset.planning import Request
     from mattingmfif.dataset.recipe import load_recipe
-    from mattingmfif.dataset.run import Request
 
     recipe = load_recipe(words["recipe"])
     overrides = {
@@ -88,7 +104,12 @@ def _request(words: dict[str, Any]) -> Request:
         seed=words["seed"],
         codec=words["codec"],
         store=words["store"],
-        jobs=words["jobs"] or len(os.sched_getaffinity(0)),
+        engine=Engine(
+            name=words["engine"],
+            jobs=words["jobs"] or len(os.sched_getaffinity(0)),
+            address=words["address"],
+        ),
+        jobs_given=words["jobs"] is not None,
         limit=words["limit"],
         mattes=words["mattes"],
         depth=words["depth"],
@@ -102,32 +123,64 @@ def _request(words: dict[str, Any]) -> Request:
 @cli.command()
 @_build_options
 @click.option("--dry-run", is_flag=True, help="Print what `plan` prints and write nothing.")
-def build(dry_run: bool, **words: Any) -> None:
+@click.option("--task", metavar="I/N", help="Render the I-th of N shares of a plan that is there, from 1/N to N/N.")
+def build(dry_run: bool, task: str | None, **words: Any) -> None:
     """Make verified shards from a folder of photographs; the same command again goes on where it stopped."""
     from mattingmfif.dataset import run
 
     request = _request(words)
     if dry_run:
-        _print_plan(request)
+        _print_plan(request, write=False)
         return
     shown = Shown()
-    summary = run.build(request, shown.tell)
+    if task is None:
+        summary = run.build(request, shown.tell)
+    else:
+        summary = run.build_task(request, *_task_numbers(task), shown.tell)
     shown.finish()
     _print_summary(summary)
 
 
 @cli.command()
 @_build_options
-def plan(**words: Any) -> None:
-    """Say what `build` would make and what it would take, and write nothing."""
-    _print_plan(_request(words))
+@click.option("--dry-run", is_flag=True, help="Write nothing.")
+def plan(dry_run: bool, **words: Any) -> None:
+    """Say what `build` would make and what it would take, and write OUT/plan.json for it and its tasks."""
+    _print_plan(_request(words), write=not dry_run)
 
 
-def _print_plan(request: Request) -> None:
+@cli.command()
+@click.argument("out", type=FOLDER)
+def index(out: Path) -> None:
+    """Make manifest, sources, rejects, card and previews when all tasks of a plan have ended."""
+    from mattingmfif.dataset.run import index_folder
+
+    _print_summary(index_folder(out))
+
+
+@cli.command()
+@click.argument("out", type=FOLDER)
+@click.option("--deep/--quick", default=None, help="Read every page of every shard, or footers only.")
+def status(out: Path, deep: bool | None) -> None:
+    """Say how far a build is: shards whole, missing and damaged, refused photographs, who is at work."""
+    from mattingmfif.dataset.status import folder_status, status_lines
+
+    for line in status_lines(folder_status(out, deep)):
+        click.echo(line)
+
+
+def _task_numbers(text: str) -> tuple[int, int]:
+    number, mark, count = text.partition("/")
+    if not (mark and number.isdecimal() and count.isdecimal()):
+        raise UserError(f"--task {text}: give the number of the task and of all tasks, as in --task 3/8")
+    return int(number), int(count)
+
+
+def _print_plan(request: Request, write: bool) -> None:
     from mattingmfif.dataset.estimate import plan_report
 
     shown = Shown()
-    for line in plan_report(request, shown.tell):
+    for line in plan_report(request, shown.tell, write):
         shown.finish()
         click.echo(line)
 
@@ -140,5 +193,7 @@ def _print_summary(summary: Summary) -> None:
     click.echo(f"shards    {summary.shards}{made_before}")
     click.echo(f"refused   {refused}")
     click.echo(f"bytes     {summary.total_bytes:,}")
+    if summary.peak_bytes:
+        click.echo(f"workers   {summary.workers}, up to {summary.peak_bytes / 1e9:.2f} GB each")
     click.echo(f"CPU       {summary.cpu_s:.1f} s in {duration(summary.wall_s)}")
     click.echo(f"out       {summary.out}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from mattingmfif.dataset.run import Progress
+    from mattingmfif.dataset.planning import Progress
 
 
 class Shown:

@@ -1,56 +1,32 @@
-"""Building a dataset: scan and plan, then render shard by shard, on as many workers as asked; then the index.
+"""Rendering shards: the work of one task, and all of a plan's shards that are not there yet.
 
-A shard is the unit of work and of resume. Workers return records, never pixels. A worker that dies costs its task a
-retry alone in a new pool; what dies twice is left out with its reason and the run goes on. The parent holds a lock on
-the output folder, so that a second build into it is refused.
+A shard is the unit of work and of resume. Workers return records, never pixels. A sample over which two workers died is
+left out with its reason, and the run goes on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 from mattingmfif import __version__
+from mattingmfif.dataset.engines import MOST_DEATHS, Workers, run_tasks
 from mattingmfif.dataset.intake import Inputs
 from mattingmfif.dataset.make import make_sample
-from mattingmfif.dataset.plan import Plan, PlannedSample, Reject
+from mattingmfif.dataset.memory import SPREAD, assumed_bytes, available_bytes, fitting_workers
+from mattingmfif.dataset.out_folder import DATA_FOLDER, Journal
+from mattingmfif.dataset.plan import Plan, PlannedSample, PlannedShard, Reject
 from mattingmfif.dataset.sample import SampleRecord
-from mattingmfif.dataset.shards import (
-    REFUSED_KEY,
-    refused_in_shard,
-    remove_stale_temporaries,
-    shard_is_complete,
-    write_shard,
-)
-from mattingmfif.dataset.threads import one_thread
+from mattingmfif.dataset.shards import REFUSED_KEY, refused_in_shard, shard_is_complete, write_shard
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, Refused, UserError
-
-Task = TypeVar("Task")
-DATA_FOLDER = "data"
-JOURNAL_FOLDER = ".work"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came of the task at `index`: its result, or that its worker died over it; and the CPU-seconds it took."""
-
-    index: int
-    result: Any
-    died: bool
-    cpu_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """One shard to render; `without` are samples that killed their worker before."""
+    """One shard to render; `without` are samples that killed their workers before."""
 
     plan: Plan  # the part of it that this shard needs
     shard: str
@@ -58,6 +34,7 @@ class ShardTask:
     out: Path
     on_error: str
     without: tuple[str, ...] = ()
+    blind_deaths: int = 0  # rounds in which workers died before they said over which sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,83 +49,18 @@ class ShardRecord:
     error: str = ""  # a disk error that ends the run
 
 
-def _guarded(work: Callable[[Any], Any], index: int, task: Any) -> Outcome:
-    """Run one task in a worker: one thread, deaf to Ctrl-C (the parent answers for it), CPU time measured."""
-    with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return _measured(work, index, task)
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """How a run over shards went: how many were whole before, the workers used, the most memory one of them took."""
 
-
-def _measured(work: Callable[[Any], Any], index: int, task: Any) -> Outcome:
-    start = time.process_time()
-    with one_thread():
-        result = work(task)
-    return Outcome(index=index, result=result, died=False, cpu_s=time.process_time() - start)
-
-
-def run_tasks(work: Callable[[Task], Any], tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
-    """Outcomes of `work(task)` in the order in which they end; `work` must not raise.
-
-    With one job everything runs in this process. With more, a worker that dies takes only its own task with it: tasks
-    that were in flight are run again, each alone, and one over which the worker dies again comes back as `died`.
-    """
-    waiting = list(range(len(tasks)))
-    if jobs <= 1:
-        for index in waiting:
-            yield _measured(work, index, tasks[index])
-        return
-    while waiting:
-        suspects, waiting = yield from _pool(work, tasks, waiting, jobs)
-        for index in suspects:
-            died, _ = yield from _pool(work, tasks, [index], 1)
-            if died:
-                yield Outcome(index=index, result=None, died=True, cpu_s=0.0)
-
-
-def run_alone(work: Callable[[Task], Any], task: Task) -> Outcome:
-    """The outcome of one task in a process of its own."""
-    for outcome in _pool(work, [task], [0], 1):
-        return outcome
-    return Outcome(index=0, result=None, died=True, cpu_s=0.0)
-
-
-def _pool(
-    work: Callable[[Any], Any], tasks: Sequence[Any], indices: list[int], jobs: int
-) -> Generator[Outcome, None, tuple[list[int], list[int]]]:
-    """Yield outcomes; return the tasks in flight when a worker died, and those not begun (both empty: done)."""
-    from joblib import Parallel, delayed, parallel_config
-    from joblib.externals.loky import get_reusable_executor
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    begun: list[int] = []
-
-    def feed() -> Iterator[Any]:
-        for index in indices:
-            begun.append(index)
-            yield delayed(_guarded)(work, index, tasks[index])
-
-    done: set[int] = set()
-    try:
-        with parallel_config(backend="loky", inner_max_num_threads=1):
-            # one job would run in this very process, which a dying task must not take with it
-            results = Parallel(
-                n_jobs=max(jobs, 2), return_as="generator_unordered", batch_size=1, pre_dispatch=jobs, max_nbytes=None
-            )(feed())
-            for outcome in results:
-                done.add(outcome.index)
-                yield outcome
-    except TerminatedWorkerError:
-        return [index for index in begun if index not in done], indices[len(begun) :]
-    except BaseException:
-        # Ctrl-C or a closed generator: workers ignore signals, so they are ended here
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
-        raise
-    return [], []
+    shards_before: int
+    workers: int
+    peak_bytes: int
 
 
 def render_shard(task: ShardTask) -> ShardRecord:
     """Render one shard of the plan; photographs that cannot be used are left out with their reason."""
-    plan = task.plan
+    plan, journal = task.plan, Journal(task.out)
     refused: list[Reject] = []
     counts = Counter[str]()
 
@@ -160,10 +72,11 @@ def render_shard(task: ShardTask) -> ShardRecord:
 
     def records() -> Iterator[SampleRecord]:
         for sample in plan.samples:
-            _journal(task, sample)
             if sample.sample_id in task.without:
-                leave_out(sample, "crashed-worker", "its worker process died twice over it", "render")
+                detail = f"its worker process died {MOST_DEATHS} times over it (killed, or out of memory)"
+                leave_out(sample, "crashed-worker", detail, "render")
                 continue
+            journal.begin(task.shard, sample.sample_id)
             try:
                 record = make_sample(plan, sample, task.inputs)
             except Refused as refusal:
@@ -194,8 +107,11 @@ def render_shard(task: ShardTask) -> ShardRecord:
         ).total_bytes
     except OSError as problem:
         error = f"{problem.strerror or problem}"
+    except MemoryError:
+        error = "out of memory"
     except _Stopped:
         pass
+    journal.end(task.shard)
     return ShardRecord(
         name=task.shard,
         samples=counts["samples"],
@@ -210,52 +126,39 @@ class _Stopped(Exception):
     """A photograph was refused and the user asked to stop at the first."""
 
 
-def _journal(task: ShardTask, sample: PlannedSample) -> None:
-    """Note which sample a worker is at, so that the parent knows which one killed it."""
-    folder = task.out / JOURNAL_FOLDER
-    (folder / f"{task.shard}.{os.getpid()}").write_text(sample.sample_id, encoding="utf-8")
-
-
-def prepare_folders(out: Path) -> tuple[Path, Path]:
-    """The folders of shards and of the workers' journal inside the output folder."""
-    data, journal = out / DATA_FOLDER, out / JOURNAL_FOLDER
-    data.mkdir(exist_ok=True)
-    journal.mkdir(exist_ok=True)
-    return data, journal
-
-
 def render_missing(
     plan: Plan,
+    shards: Sequence[PlannedShard],
     inputs: Inputs,
     out: Path,
     *,
-    jobs: int,
+    workers: Workers,
     on_error: str,
-    on_start: Callable[[int], None],
-    on_progress: Callable[[ShardRecord, float], None],
-) -> None:
-    """Render every shard of the plan that is not whole in `OUT/data`.
+    on_progress: Callable[[int, ShardRecord | None, float], None],
+) -> Rendered:
+    """Render those of the plan's `shards` that are not whole in `OUT/data`.
 
-    `on_start` is told how many were whole, `on_progress` of each that is finished.
+    `on_progress` is told how many are whole: first without a record, then of each that is finished, with its CPU-s.
     Raises UserError with exit code 3 for a disk error and with exit code 1 under --on-error stop.
     """
-    data, journal = prepare_folders(out)
-    remove_stale_temporaries(data, lambda pid: False)  # the folder is locked: whoever wrote them is gone
+    journal = Journal(out)
+    journal.open()
     waiting = [
         ShardTask(plan=plan.part(shard), shard=shard.name, inputs=inputs, out=out, on_error=on_error)
-        for shard in plan.shards
-        if not shard_is_complete(data / shard.name, plan.plan_id, deep=True)
+        for shard in shards
+        if not shard_is_complete(out / DATA_FOLDER / shard.name, plan.plan_id, deep=True)
     ]
-    on_start(len(plan.shards) - len(waiting))
+    before = done = len(shards) - len(waiting)
+    on_progress(done, None, 0.0)
+    size = _Size(workers, waiting)
+    for task in waiting:
+        journal.forget(task.shard)  # what an earlier run left: its workers did not die by these samples
     while waiting:
         again = []
-        for outcome in run_tasks(render_shard, waiting, jobs):
+        for outcome in run_tasks(render_shard, waiting, workers):
             task = waiting[outcome.index]
             if outcome.died:
-                killer = _last_journalled(journal, task)
-                if killer is None or killer in task.without:
-                    raise UserError(f"{task.shard}: its worker keeps dying; out of memory?", exit_code=EXIT_FAULTS)
-                again.append(replace(task, without=(*task.without, killer)))
+                again.append(_without_killers(task, journal))
                 continue
             record: ShardRecord = outcome.result
             if record.error:
@@ -265,16 +168,40 @@ def render_missing(
             if record.refused and on_error == "stop":
                 first = record.refused[0]
                 raise UserError(f"{first.path}: {first.reason}: {first.detail} (--on-error stop)", EXIT_FAULTS)
-            on_progress(record, outcome.cpu_s)
+            done += 1
+            journal.forget(task.shard)
+            size.learn(outcome.peak_bytes)
+            on_progress(done, record, outcome.cpu_s)
         waiting = again
-    for item in journal.iterdir():
-        item.unlink()
-    journal.rmdir()
+    return Rendered(shards_before=before, workers=workers.jobs, peak_bytes=size.peak_bytes)
 
 
-def _last_journalled(journal: Path, task: ShardTask) -> str | None:
-    notes = sorted(journal.glob(f"{task.shard}.*"), key=lambda path: path.stat().st_mtime_ns)
-    return notes[-1].read_text(encoding="utf-8") or None if notes else None
+class _Size:
+    """Keeps the number of workers to what fits into the memory that was free at the start."""
+
+    def __init__(self, workers: Workers, tasks: Sequence[ShardTask]) -> None:
+        self.workers, self.asked, self.free = workers, workers.jobs, available_bytes()
+        self.peak_bytes, self.heard = 0, 0
+        pixels = max((source.height * source.width for task in tasks for source in task.plan.sources), default=0)
+        if tasks and workers.jobs > 1:
+            workers.resize(fitting_workers(self.asked, assumed_bytes(pixels), self.free))
+
+    def learn(self, peak_bytes: int) -> None:
+        """What a worker took; after one task of each, what they need is known."""
+        self.peak_bytes, self.heard = max(self.peak_bytes, peak_bytes), self.heard + 1
+        if self.heard >= self.workers.jobs:
+            fits = fitting_workers(self.asked, int(self.peak_bytes * SPREAD), self.free)
+            if fits != self.workers.jobs:
+                self.workers.resize(fits)
+
+
+def _without_killers(task: ShardTask, journal: Journal) -> ShardTask:
+    """The task again, without the samples over which two workers died. UserError where workers die before any."""
+    deaths = journal.deaths(task.shard)
+    killers = [sample for sample, count in deaths.items() if count >= MOST_DEATHS]
+    if not deaths and task.blind_deaths:
+        raise UserError(f"{task.shard}: its worker keeps dying before it begins; out of memory?", EXIT_FAULTS)
+    return replace(task, without=(*task.without, *killers), blind_deaths=task.blind_deaths + (not deaths))
 
 
 def shard_rejects(plan: Plan, out: Path) -> list[Reject]:
@@ -285,20 +212,3 @@ def shard_rejects(plan: Plan, out: Path) -> list[Reject]:
         if path.is_file():
             rejects += [Reject(**item) for item in refused_in_shard(path)]
     return rejects
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the output folder; UserError when another build on this machine holds it."""
-    import fcntl
-
-    handle = os.open(out, os.O_RDONLY)  # the folder itself is locked: no file to forget, none to publish
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise UserError(f"{out}: another build is writing here; wait for it or give another --out") from None
-    try:
-        yield
-    finally:
-        os.close(handle)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import shutil
 import tempfile
 import time
@@ -12,15 +10,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mattingmfif.dataset.build import ShardTask, prepare_folders, render_shard, run_alone
-from mattingmfif.dataset.intake import Inputs
-from mattingmfif.dataset.plan import Plan, PlannedShard
-from mattingmfif.dataset.run import Request, Tell, make_plan, resolved
-from mattingmfif.dataset.shards import shard_name
+from mattingmfif.dataset.build import ShardTask, render_shard
+from mattingmfif.dataset.engines import open_workers, run_alone
+from mattingmfif.dataset.intake import Inputs, input_files
+from mattingmfif.dataset.memory import SPREAD, available_bytes, fitting_workers
+from mattingmfif.dataset.out_folder import DATA_FOLDER, locked, prepare_out
+from mattingmfif.dataset.plan import PLAN_FILE, Plan, PlannedShard, read_plan, write_plan
+from mattingmfif.dataset.planning import (
+    Request,
+    Tell,
+    inputs_of,
+    make_plan,
+    photos_and_inputs,
+    refuse_other_plan,
+    resolved,
+)
+from mattingmfif.dataset.run import clean
+from mattingmfif.dataset.shards import parse_shard_name, shard_name
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, UserError
 
-#: room that is left free on the disk, and a factor for samples that differ from those measured
-DISK_RESERVE_BYTES, SPREAD = 1 << 30, 1.15
+#: room that is left free on the disk
+DISK_RESERVE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +55,20 @@ def measure(plan: Plan, inputs: Inputs) -> Measured:
     picked = (by_size[0], by_size[len(by_size) // 2]) if len(by_size) > 1 else (by_size[0],)
     totals = {"samples": 0, "frames": 0, "bytes": 0, "cpu_s": 0.0, "peak": 0}
     with tempfile.TemporaryDirectory(prefix="mattingmfif-plan-") as folder:
-        prepare_folders(Path(folder))
+        (Path(folder) / DATA_FOLDER).mkdir()
         for index in dict.fromkeys(picked):
             split = plan.samples[index].split
             shard = PlannedShard(name=shard_name(split, 0, 1), split=split, samples=(index,))
             task = ShardTask(plan=plan.part(shard), shard=shard.name, inputs=inputs, out=Path(folder), on_error="skip")
-            outcome = run_alone(_render_measured, task)
-            if outcome.died or outcome.result[0].error:
+            outcome = run_alone(render_shard, task)
+            if outcome.died or outcome.result.error:
                 continue
-            record, peak = outcome.result
+            record = outcome.result
             totals["samples"] += record.samples
             totals["frames"] += record.frames
             totals["bytes"] += record.total_bytes
             totals["cpu_s"] += outcome.cpu_s
-            totals["peak"] = max(totals["peak"], peak)
+            totals["peak"] = max(totals["peak"], outcome.peak_bytes)
     count = totals["samples"]
     return Measured(
         samples=int(count),
@@ -69,15 +79,14 @@ def measure(plan: Plan, inputs: Inputs) -> Measured:
     )
 
 
-def _render_measured(task: ShardTask) -> tuple[object, int]:
-    record = render_shard(task)
-    return record, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def plan_report(request: Request, tell: Tell, write: bool = False) -> Iterator[str]:
+    """Lines that say what `build` would make and take; `write` keeps the plan in OUT, for `build` and its tasks.
 
-
-def plan_report(request: Request, tell: Tell) -> Iterator[str]:
-    """Lines that say what `build` would make and take. Raises UserError when it cannot fit or would make nothing."""
+    A plan that is there is measured again, not scanned again; one of which no shard was made yet gives way to another.
+    Raises UserError when it cannot fit or would make nothing; then nothing is written.
+    """
     request = resolved(request)
-    plan, scan_cpu_s = make_plan(request, tell)
+    plan, scan_cpu_s = _planned(request, tell)
     refused = Counter(item.reason for item in plan.rejects)
     kinds = Counter(item.kind for item in plan.samples)
     splits = Counter(item.split for item in plan.samples)
@@ -91,30 +100,74 @@ def plan_report(request: Request, tell: Tell) -> Iterator[str]:
     if not plan.samples:
         raise UserError(f"no sample can be made; refused: {_counted(refused)}", exit_code=EXIT_FAULTS)
     begin = time.monotonic()
-    measured = measure(plan, Inputs(src=request.src, mattes=request.mattes, depth=request.depth))
+    measured = measure(plan, inputs_of(request))
     if not measured.samples:
         raise UserError(
             "none of the samples that were tried could be made; `build` would say why", exit_code=EXIT_FAULTS
         )
     total = len(plan.samples)
-    needed = int(measured.total_bytes * total * SPREAD)
-    free = shutil.disk_usage(_existing(request.out)).free
-    memory = _available_memory()
-    jobs = request.jobs
     yield f"measured  {measured.samples} samples in {time.monotonic() - begin:.0f} s"
     yield f"frames    about {measured.frames * total:.0f}"
+    free = shutil.disk_usage(_existing(request.out)).free
     yield f"size      about {measured.total_bytes * total / 1e9:.2f} GB; free {free / 1e9:.0f} GB"
     yield f"CPU       about {(measured.cpu_s * total + scan_cpu_s) / 3600:.3f} h, {measured.cpu_s:.1f} s a sample"
+    need, memory = int(measured.peak_bytes * SPREAD), available_bytes()
+    jobs = fitting_workers(request.engine.jobs, need, memory)
     yield f"memory    {measured.peak_bytes / 1e9:.2f} GB a worker; {jobs} workers, {memory / 1e9:.1f} GB available"
-    if needed + DISK_RESERVE_BYTES > free:
+    _refuse_what_cannot_fit(request, int(measured.total_bytes * total * SPREAD), free, need, memory)
+    if write:
+        _keep(plan, request)
+        yield f"written   {request.out / PLAN_FILE}"
+
+
+def _refuse_what_cannot_fit(request: Request, size: int, free: int, need: int, memory: int) -> None:
+    if size + DISK_RESERVE_BYTES > free:
+        raise UserError(f"--out {request.out}: needs about {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free", EXIT_IO)
+    if request.engine.name != "loky":
+        return  # whose memory it is, knows the cluster
+    if need > memory:
         raise UserError(
-            f"--out {request.out}: needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free", EXIT_IO
+            f"one worker needs {need / 1e9:.1f} GB of memory, {memory / 1e9:.1f} GB are available; "
+            "a recipe with a smaller output.long_side_px needs less",
+            EXIT_IO,
         )
-    if measured.peak_bytes * jobs > memory:
-        fits = max(1, memory // max(measured.peak_bytes, 1))
+    if request.jobs_given and need * request.engine.jobs > memory:
         raise UserError(
-            f"--jobs {jobs}: needs {measured.peak_bytes * jobs / 1e9:.1f} GB of memory; --jobs {fits} fits", EXIT_IO
+            f"--jobs {request.engine.jobs}: needs {need * request.engine.jobs / 1e9:.1f} GB of memory; "
+            f"--jobs {memory // need} fits",
+            EXIT_IO,
         )
+
+
+def _planned(request: Request, tell: Tell) -> tuple[Plan, float]:
+    """The plan of the folder where it is that of the request, else a new one, and the CPU-seconds of its scan."""
+    found = read_plan(request.out) if request.out.is_dir() else None
+    if found is not None:
+        paths, inputs = photos_and_inputs(request)
+        try:
+            refuse_other_plan(found, request, input_files(paths, inputs))
+        except UserError:
+            if _has_shards(request.out):
+                raise
+        else:
+            return found, 0.0
+    with open_workers(request.engine) as workers:
+        return make_plan(request, workers, tell)
+
+
+def _keep(plan: Plan, request: Request) -> None:
+    prepare_out(request.out)
+    with locked(request.out) as alone:
+        found = read_plan(request.out)
+        if found is not None and found.plan_id != plan.plan_id and _has_shards(request.out):
+            raise UserError(f"--out {request.out}: a build of another plan has begun there meanwhile")
+        clean(request.out, alone)
+        write_plan(plan, request.out)
+
+
+def _has_shards(out: Path) -> bool:
+    data = out / DATA_FOLDER
+    return data.is_dir() and any(parse_shard_name(path.name) for path in data.iterdir())
 
 
 def _counted(counter: Counter[str]) -> str:
@@ -126,14 +179,3 @@ def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
-
-
-def _available_memory() -> int:
-    """Bytes of memory that can be had without swapping."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -45,13 +45,13 @@ from mattingmfif.dataset.schema import (
     pixel_columns,
     shard_schema,
 )
+from mattingmfif.dataset.whole_files import is_temporary, sync_folder, temporary_beside, writer_is_gone
 
 #: a row group above this is not shown by the Hub's viewer (286.1 MiB)
 VIEWER_LIMIT_BYTES = 300_000_000
 #: file metadata that lists the samples a shard was planned to hold and does not
 REFUSED_KEY = "mattingmfif.refused"
 _NAME = re.compile(r"(?P<split>[a-z][a-z0-9]*)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parquet")
-_TEMPORARY = re.compile(r"\.(?P<name>[a-z0-9-]+\.parquet)\.\d+\.part")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def write_shard(
         "toolkit_version": toolkit_version,
     }
     schema = shard_schema(bits, metadata, store)
-    temporary = final_path.with_name(f".{final_path.name}.{os.getpid()}.part")
+    temporary = temporary_beside(final_path)
     sample_ids: list[str] = []
     largest = 0
     try:
@@ -136,7 +136,7 @@ def write_shard(
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(final_path.parent)
+    sync_folder(final_path.parent)
     fault_point("after-rename")
     return ShardResult(
         path=final_path, sample_ids=tuple(sample_ids), total_bytes=total_bytes, largest_row_bytes=largest
@@ -170,15 +170,15 @@ def refused_in_shard(path: Path) -> list[dict[str, Any]]:
     return refused
 
 
-def remove_stale_temporaries(folder: Path, process_is_alive: Any = None) -> list[str]:
-    """Delete what killed writers left in `folder` and return the names; a living process keeps its file.
+def remove_stale_temporaries(folder: Path, *, all_writers_are_gone: bool = False) -> list[str]:
+    """Delete what killed writers left in `folder` and return the names.
 
-    `process_is_alive(pid) -> bool` defaults to asking this machine; give one that knows better on a shared folder.
+    What another machine writes, and what a living process of this one writes, stays, unless the caller holds the folder
+    and so knows that nobody writes.
     """
-    alive = process_is_alive or _process_is_alive
     removed = []
     for path in sorted(folder.glob(".*.part")):
-        if _TEMPORARY.fullmatch(path.name) and not alive(int(path.name.split(".")[-2])):
+        if is_temporary(path.name) and (all_writers_are_gone or writer_is_gone(path.name)):
             path.unlink(missing_ok=True)
             removed.append(path.name)
     return removed
@@ -278,21 +278,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _process_is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,25 +1,43 @@
 """One thread for everything inside a task, so that its bytes do not depend on the machine's load or cores.
 
 A BLAS product differs between one and two threads in the last bits, and joblib never limits OpenCV. The package's own
-compiled loops give the same bits for any number of threads, so numba needs no limit here.
+compiled loops give the same bits for any number of threads, so numba needs no limit here. Limits belong to the whole
+process, and a dask worker may run several tasks in threads of one process: so they are lifted only when the last task
+has ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 from threadpoolctl import threadpool_limits
+
+_lock = threading.Lock()
+#: limits held now; the first of them remembers what was before all of them
+_held: list[Any] = []
+_first: list[tuple[Any, int]] = []
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Limit BLAS, OpenMP and OpenCV to one thread inside the block, then put things back."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    with _lock:
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        limits = threadpool_limits(limits=1)  # OpenMP's limit is that of the calling thread
+        _held.append(limits)
+        if len(_held) == 1:
+            _first.append((limits, before))
     try:
-        with threadpool_limits(limits=1):
-            yield
+        yield
     finally:
-        cv2.setNumThreads(before)
+        with _lock:
+            _held.remove(limits)
+            if not _held:
+                original, threads = _first.pop()
+                original.restore_original_limits()
+                cv2.setNumThreads(threads)

@@ -207,3 +207,12 @@ def s3():
     system.create_dir("shelf")
     yield address
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def built(small_photos, tiny_recipe, mattingmfif, tmp_path_factory):
+    """The four small photographs, built by one worker without a disturbance."""
+    out = tmp_path_factory.mktemp("built") / "shards"
+    done = mattingmfif("build", "--src", small_photos, "--out", out, "--recipe", tiny_recipe, "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    return out

@@ -34,16 +34,6 @@ def digests(out: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-def built(
-    small_photos: Path, tiny_recipe: Path, mattingmfif: Command, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    out = tmp_path_factory.mktemp("built") / "shards"
-    done = mattingmfif("build", "--src", small_photos, "--out", out, "--recipe", tiny_recipe, "--jobs", 1)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
 def still_running(group: int) -> list[int]:
     """Processes of a group that are not zombies."""
     found = []
@@ -244,12 +234,12 @@ def test_a_shard_with_a_flipped_byte_or_cut_short_is_made_again(
     assert digests(out) == digests(built)
 
 
-def test_a_dry_run_and_plan_print_the_same_and_write_nothing(
+def test_dry_runs_of_build_and_plan_print_the_same_and_write_nothing(
     small_photos: Path, tiny_recipe: Path, mattingmfif: Command, built: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     dry = build(mattingmfif, small_photos, out, tiny_recipe, "--dry-run")
-    planned = mattingmfif("plan", "--src", small_photos, "--out", out, "--recipe", tiny_recipe)
+    planned = mattingmfif("plan", "--src", small_photos, "--out", out, "--recipe", tiny_recipe, "--dry-run")
     assert dry.returncode == planned.returncode == 0, dry.stderr + planned.stderr
     assert not out.exists()
     plan = read_plan(built)

@@ -18,6 +18,7 @@ from mattingmfif.dataset.shards import (
     shard_name,
     write_shard,
 )
+from mattingmfif.dataset.whole_files import temporary_beside, this_host
 
 PLAN, RECIPE = "p" * 64, "r" * 64
 
@@ -169,12 +170,14 @@ def test_shard_names_go_both_ways():
         assert parse_shard_name(name) is None
 
 
-def test_only_temporaries_of_dead_writers_are_removed(tmp_path):
-    dead = tmp_path / ".train-00000-of-00001.parquet.999999.part"
-    alive = tmp_path / f".train-00000-of-00001.parquet.{os.getpid()}.part"
+def test_only_temporaries_of_dead_writers_of_this_machine_are_removed(tmp_path):
+    alive = temporary_beside(tmp_path / "train-00000-of-00001.parquet")
+    dead = alive.with_name(alive.name.replace(f"-{os.getpid()}-", "-999999-"))
+    elsewhere = alive.with_name(f".train-00000-of-00001.parquet.other{this_host()}-999999-00000000.part")
     foreign = tmp_path / ".notes.part"
-    for path in (dead, alive, foreign):
+    for path in (dead, alive, elsewhere, foreign):
         path.write_bytes(b"x")
     assert remove_stale_temporaries(tmp_path) == [dead.name]
-    assert alive.exists()
-    assert foreign.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([alive, elsewhere, foreign])
+    assert remove_stale_temporaries(tmp_path, all_writers_are_gone=True) == sorted([alive.name, elsewhere.name])
+    assert list(tmp_path.iterdir()) == [foreign]

@@ -1,0 +1,154 @@
+"""What a person asked for, and the plan that follows from it: photographs scanned, samples numbered and sharded.
+
+Nothing here writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mattingmfif.dataset.engines import Engine, Workers, run_tasks
+from mattingmfif.dataset.intake import Inputs, ScanTask, input_files, scan_photo
+from mattingmfif.dataset.plan import Plan, differences, plan_identity, plan_samples, plan_shards
+from mattingmfif.dataset.recipe import Recipe
+from mattingmfif.dataset.scan import settle
+from mattingmfif.errors import EXIT_FAULTS, UserError
+from mattingmfif.matting.segment import choose_segmenter
+from mattingmfif.photo.sources import find_photos, read_licences
+
+#: endings of files that say something about a photograph
+SIDECAR_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".npy", ".pfm", ".txt"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a person asked `build` or `plan` for."""
+
+    src: Path
+    out: Path
+    recipe: Recipe  # with the command line's overrides in it
+    seed: int = 0
+    codec: str = "tiff"
+    store: str = "frames"
+    engine: Engine = field(default_factory=Engine)
+    jobs_given: bool = False  # a person named the number of workers
+    limit: int | None = None
+    mattes: Path | None = None
+    depth: Path | None = None
+    default_licence: str | None = None
+    allow_licences: tuple[str, ...] = ()
+    on_error: str = "skip"
+    follow_links: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One step of a long run, for whoever shows it."""
+
+    stage: str  # scan or render
+    done: int
+    total: int
+    unit: str
+    samples: int = 0
+    frames: int = 0
+
+
+Tell = Callable[[Progress], None]
+
+
+def resolved(request: Request) -> Request:
+    """The request with `auto` decided: which segmenter finds subjects is settled once, for the whole build."""
+    any_given = request.mattes is not None
+    segmenter, _ = choose_segmenter(request.recipe.matting, any_given=any_given)
+    return replace(request, recipe=request.recipe.replaced({"matting.segmenter": segmenter}))
+
+
+def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, float]:
+    """The plan of a resolved request, scanned afresh, and the CPU-seconds that took. Writes nothing."""
+    paths, inputs = photos_and_inputs(request)
+    files = input_files(paths, inputs)
+    licences = read_licences(request.src)
+    tasks = [
+        ScanTask(
+            path=path,
+            recipe=request.recipe,
+            inputs=inputs,
+            licence=licences.get(path),
+            default_licence=request.default_licence,
+        )
+        for path in paths
+    ]
+    results, cpu_s = [None] * len(tasks), 0.0
+    for done, outcome in enumerate(run_tasks(scan_photo, tasks, workers), start=1):
+        cpu_s += outcome.cpu_s
+        results[outcome.index] = outcome.result
+        tell(Progress(stage="scan", done=done, total=len(tasks), unit="photos"))
+    sources, rejects = settle(tasks, results, request.recipe, request.allow_licences)
+    if request.on_error == "stop" and rejects:
+        first = rejects[0]
+        raise UserError(f"{first.path}: {first.reason}: {first.detail} (--on-error stop)", exit_code=EXIT_FAULTS)
+    samples = plan_samples(request.recipe, request.seed, sources)
+    plan = Plan(
+        plan_id=plan_identity(request.recipe, request.seed, request.codec, request.store, files),
+        recipe=request.recipe,
+        seed=request.seed,
+        codec=request.codec,
+        store=request.store,
+        inputs=files,
+        sources=sources,
+        samples=samples,
+        shards=plan_shards(request.recipe, samples),
+        rejects=rejects,
+    )
+    return plan, cpu_s
+
+
+def photos_and_inputs(request: Request) -> tuple[list[str], Inputs]:
+    """Relative paths of the photographs asked for, and where they and what belongs to them lie.
+
+    Raises UserError where there are none, or a file in --mattes or --depth belongs to none.
+    """
+    aside = [folder for folder in (request.mattes, request.depth, request.out) if folder is not None]
+    paths = find_photos(request.src, request.follow_links, aside)[: request.limit]
+    if not paths:
+        raise UserError(
+            f"--src {request.src}: no photographs in it (jpg, png, tif, webp); `mattingmfif samples DIR` writes some",
+            exit_code=EXIT_FAULTS,
+        )
+    inputs = inputs_of(request)
+    refuse_strays(find_photos(request.src, request.follow_links, aside), inputs)
+    return paths, inputs
+
+
+def inputs_of(request: Request) -> Inputs:
+    """Where a request's files lie, as workers elsewhere find them."""
+    mattes, depth = (None if folder is None else folder.absolute() for folder in (request.mattes, request.depth))
+    return Inputs(src=request.src.absolute(), mattes=mattes, depth=depth)
+
+
+def refuse_strays(paths: list[str], inputs: Inputs) -> None:
+    """UserError that names a file in --mattes or --depth which belongs to no photograph: a misspelt name is no wish."""
+    used = {file.resolve() for path in paths for _, file in inputs.sidecars(path)}
+    for option, folder in (("mattes", inputs.mattes), ("depth", inputs.depth)):
+        if folder is None:
+            continue
+        for file in sorted(folder.rglob("*")):
+            if file.suffix.lower() in SIDECAR_SUFFIXES and file.resolve() not in used:
+                raise UserError(
+                    f"--{option} {folder}: {file.relative_to(folder).as_posix()} belongs to no photograph in --src; "
+                    "name it after its photograph, or move it away"
+                )
+
+
+def refuse_other_plan(plan: Plan, request: Request, files: tuple[tuple[str, str], ...]) -> None:
+    """UserError (exit code 2) that names every difference when the folder's plan is not that of the request.
+
+    `files` are those that are there now; tasks of an array give the plan's own, and find changed ones as they come.
+    """
+    if plan.plan_id == plan_identity(request.recipe, request.seed, request.codec, request.store, files):
+        return
+    lines = differences(plan, request.recipe, request.seed, request.codec, request.store, files)
+    shown = "; ".join(lines[:8]) + (f"; and {len(lines) - 8} more" if len(lines) > 8 else "")
+    raise UserError(f"--out {request.out}: belongs to another plan ({shown}); give another --out")

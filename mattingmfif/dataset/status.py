@@ -1,0 +1,169 @@
+"""How far a dataset folder is, from what is on the disk alone; anybody may ask while a build runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mattingmfif.dataset.manifest import MANIFEST_FILE
+from mattingmfif.dataset.out_folder import DATA_FOLDER, Journal, RunNote, holders
+from mattingmfif.dataset.plan import PLAN_FILE, Plan, Reject, read_plan
+from mattingmfif.dataset.run import RUN_LOG
+from mattingmfif.dataset.shards import refused_in_shard, shard_is_complete
+from mattingmfif.dataset.whole_files import is_temporary
+from mattingmfif.errors import UserError
+
+#: up to this many bytes of shards every page is read, unless something else is asked for
+DEEP_UP_TO_BYTES = 4_000_000_000
+_NAMES_SHOWN, _MAX_LOG_BYTES = 6, 1 << 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What was found."""
+
+    plan: Plan
+    whole: tuple[str, ...]
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+    foreign: tuple[str, ...]  # in the folder of shards, and neither planned nor being written
+    unfinished: int  # files that are being written, or that a killed run left
+    samples: int  # in whole shards
+    refused: tuple[Reject, ...]  # of whole shards
+    total_bytes: int
+    deep: bool
+    held_by: str
+    runners: tuple[RunNote, ...]
+    last_run: dict[str, Any] | None
+    indexed: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether every planned shard is whole and the index is there."""
+        return len(self.whole) == len(self.plan.shards) and self.indexed
+
+
+def folder_status(out: Path, deep: bool | None = None) -> Status:
+    """The state of a dataset folder; `deep` reads every page against its checksum (None: if that is soon done).
+
+    Raises UserError where there is no plan.
+    """
+    plan = read_plan(out) if out.is_dir() else None
+    if plan is None:
+        raise UserError(f"{out}: no {PLAN_FILE} in it; `mattingmfif plan` or `build` writes one")
+    data = out / DATA_FOLDER
+    there = {path.name: path for path in data.iterdir()} if data.is_dir() else {}
+    planned = [shard.name for shard in plan.shards]
+    total = sum(there[name].stat().st_size for name in planned if name in there)
+    deep = total <= DEEP_UP_TO_BYTES if deep is None else deep
+    whole: list[str] = []
+    damaged, samples, refused = [], 0, []
+    for name in planned:
+        if name not in there:
+            continue
+        try:
+            if not shard_is_complete(there[name], plan.plan_id, deep=deep):
+                raise ValueError("not whole")
+            samples += pq.read_metadata(there[name]).num_rows
+            refused += [Reject(**item) for item in refused_in_shard(there[name])]
+            whole.append(name)
+        except (OSError, ValueError, TypeError, pa.ArrowException):
+            damaged.append(name)
+    runners = [note for note in Journal(out).runners() if note.running() is not False]
+    return Status(
+        plan=plan,
+        whole=tuple(whole),
+        missing=tuple(name for name in planned if name not in there),
+        damaged=tuple(damaged),
+        foreign=tuple(sorted(name for name in there if name not in set(planned) and not is_temporary(name))),
+        unfinished=sum(is_temporary(name) for name in there),
+        samples=samples,
+        refused=tuple(refused),
+        total_bytes=total,
+        deep=deep,
+        held_by=holders(out),
+        runners=tuple(runners),
+        last_run=_last_run(out / RUN_LOG),
+        indexed=_indexed(out, [there[name] for name in whole]),
+    )
+
+
+def status_lines(status: Status, now_s: float | None = None) -> Iterator[str]:
+    """The status for a person."""
+    now_s = time.time() if now_s is None else now_s
+    plan = status.plan
+    yield f"plan      {plan.plan_id[:16]}, recipe {plan.recipe.name}, seed {plan.seed}"
+    yield f"photos    {len(plan.sources)} kept, {_counted(plan.rejects) or 'none'} refused by the scan"
+    how = "every page read" if status.deep else "by their footers; --deep reads every page"
+    yield f"shards    {len(status.whole)} of {len(plan.shards)} whole ({how})"
+    for word, names in (("missing", status.missing), ("damaged", status.damaged), ("foreign", status.foreign)):
+        if names:
+            shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
+            yield f"{word:<10}{len(names)}: {shown}"
+    if status.unfinished:
+        yield f"unfinished {status.unfinished} files being written, or left by a killed run"
+    whole = set(status.whole)
+    to_go = sum(len(shard.samples) for shard in plan.shards if shard.name not in whole)
+    yield f"samples   {status.samples} made, {_counted(status.refused) or 'none'} refused, {to_go} to go"
+    yield f"bytes     {status.total_bytes:,}"
+    for note in status.runners:
+        task = f" --task {note.task}" if note.task else ""
+        yield (
+            f"running   build{task} on {note.host}, process {note.pid}, since {_ago(now_s - note.began_s)}: "
+            f"{note.stage} {note.done}/{note.total} {note.unit}, said {_ago(now_s - note.said_s)} ago"
+        )
+    if not status.runners:
+        yield f"running   {'nobody' if status.held_by == 'nobody' else status.held_by + ' (no note of how far it is)'}"
+    if status.last_run is not None:
+        row = status.last_run
+        yield (
+            f"last run  {row.get('command', 'build')} ended {row.get('finished', '?')} on {row.get('host', '?')}: "
+            f"{row.get('samples', '?')} samples, {row.get('cpu_s', '?')} CPU-s"
+        )
+    if status.finished:
+        yield "state     finished"
+    elif len(status.whole) == len(plan.shards):
+        yield "state     all shards are whole; `mattingmfif index` makes the rest"
+    else:
+        yield "state     not finished; the same command again goes on"
+
+
+def _indexed(out: Path, shards: list[Path]) -> bool:
+    """Whether the manifest is there and no shard is younger."""
+    try:
+        made = (out / MANIFEST_FILE).stat().st_mtime_ns
+        return all(path.stat().st_mtime_ns <= made for path in shards)
+    except OSError:
+        return not shards
+
+
+def _last_run(log: Path) -> dict[str, Any] | None:
+    try:
+        if log.stat().st_size > _MAX_LOG_BYTES:
+            return None
+        for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines()):
+            row = json.loads(line)
+            return row if isinstance(row, dict) else None
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _counted(rejects: tuple[Reject, ...]) -> str:
+    counts = Counter(item.reason for item in rejects)
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+
+
+def _ago(seconds: float) -> str:
+    seconds = max(0.0, seconds)
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
