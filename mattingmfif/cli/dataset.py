@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import click
@@ -96,7 +96,6 @@ def export(out: str, allow_licences: str | None, allow_licences_alias: str | Non
 )
 def stats(out: str, page: Path | None, samples: int) -> None:
     """Print how OUT is distributed: blur, depth, coverage, boundary, gap, sharpest frame, lens, licences."""
-    from mattingmfif.dataset.escape import redacted
     from mattingmfif.dataset.reader import open_shards
     from mattingmfif.dataset.stats import as_text, measure
     from mattingmfif.dataset.stats_page import write_page
@@ -105,7 +104,7 @@ def stats(out: str, page: Path | None, samples: int) -> None:
     measured = measure(shards, samples)
     click.echo(as_text(measured), nl=False)
     if page is not None:
-        click.echo(write_page(page, shards, measured, redacted(out)))
+        click.echo(write_page(page, shards, measured, PurePosixPath(out.partition("?")[0].rstrip("/")).name))
 
 
 @cli.group()

@@ -70,7 +70,7 @@ def write_page(path: Path, shards: Shards, stats: Stats, title: str) -> Path:
 
 
 def _chart(item: Distribution) -> str:
-    row, left, right = 20, 118, 48
+    row, left, right = 20, 118, 58
     width, most = 360, max(item.shares) or 1.0
     bars = []
     for k, (label, share) in enumerate(zip(item.labels, item.shares, strict=True)):

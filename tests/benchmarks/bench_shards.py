@@ -4,7 +4,8 @@
 
 A stack crop is the target and seven frames, 512 x 512 px, at one random place of a 3840 x 2160 sample. The photographs
 are scikit-image's, enlarged, with a little noise, blurred by growing radii. Page cache warm; every worker is a process.
-Prints crops a second of wall time, all workers together, and CPU-milliseconds a crop.
+Prints crops a second of wall time, all workers together, and CPU-milliseconds a crop. The layers' samples have two
+subjects with ragged edges before a receding ground, radii up to 48 px, and seven focus distances.
 """
 
 from __future__ import annotations
@@ -72,6 +73,112 @@ def write(folder: Path, codec: str, count: int) -> float:
     )
     print(f"{codec}: {made.total_bytes / count / 1e6:.1f} MB a sample")
     return (time.process_time() - cpu) / count
+
+
+def write_layers(folder: Path, count: int) -> None:
+    """Write `count` samples of stored layers: two soft-edged subjects before a receding ground, radii up to 48 px."""
+    from skimage import data
+
+    from mattingmfif.dataset.layer_store import store_layers
+    from mattingmfif.dataset.sample import CameraRecord, LayerRecord, SampleRecord, SourceRecord
+    from mattingmfif.dataset.shards import shard_name, write_shard
+    from mattingmfif.optics import Layer, Scene, mean_light
+    from mattingmfif.pixels.colour import decode_srgb
+
+    def records():
+        y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+        for k in range(count):
+            rng = np.random.default_rng(k)
+            layers = []
+            for number, distance in enumerate((0.9, 1.6)):
+                photo = (data.astronaut(), data.rocket())[number]
+                colour = decode_srgb(cv2.resize(photo, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+                away = np.hypot(y - HEIGHT * 0.6, x - WIDTH * (0.3 + 0.35 * number))
+                hair = cv2.GaussianBlur(rng.normal(0, 60, (HEIGHT, WIDTH)).astype(np.float32), (0, 0), 2)
+                codes = np.rint(np.clip((650 - away + hair) / 20, 0, 1) * 65535).astype(np.uint16)
+                layers.append(Layer(colour, codes.astype(np.float32) / np.float32(65535), distance))
+            colour = decode_srgb(cv2.resize(data.coffee(), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+            down = np.clip(y / HEIGHT - 0.35, 0, 1) / 0.65
+            ground = (1 / (0.1 + 1.0 * down)).astype(np.float32)
+            layers.append(Layer(colour, np.ones_like(ground), ground))
+            scene = Scene(layers)
+            ranges = [(float(np.min(item.distance_m)), float(np.max(item.distance_m))) for item in scene.ordered]
+            flat = np.zeros((HEIGHT, WIDTH), np.uint8)
+            empty = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+            yield SampleRecord(
+                sample_id=f"layers-{k}",
+                split="train",
+                sources=[SourceRecord(path="photo.png", sha256=hashlib.sha256(b"photo").hexdigest())],
+                licence="unknown",
+                camera=CameraRecord(focal_length_mm=50, f_number=2.8, sensor_width_mm=36, image_width_px=WIDTH),
+                layers=[LayerRecord(kind="layer", source=0, near_m=near, far_m=far) for near, far in ranges],
+                focus_plan="random",
+                focus_distance_m=[1 / nearness for nearness in np.linspace(1.1, 0.1, 7)],
+                all_in_focus=empty,
+                frames=[empty] * 7,
+                depth_m=ground,
+                alphas=[np.rint(item.alpha * 65535).astype(np.uint16) for item in scene.ordered[:-1]],
+                sharpest_frame=flat,
+                boundary=flat,
+                trust=flat,
+                frame_trust=[flat] * 7,
+                recipe_hash="0" * 64,
+                plan_id="0" * 64,
+                toolkit_version="benchmark",
+                layer_store=store_layers(
+                    scene.ordered,
+                    bits=8,
+                    margin_px=0,
+                    quality="exact",
+                    largest_radius_px=100.0,
+                    mean_light=mean_light(scene),
+                ),
+            )
+
+    (folder / "data").mkdir(parents=True)
+    made = write_shard(
+        folder / "data" / shard_name("train", 0, 1),
+        records(),
+        codec="tiff",
+        store="layers",
+        plan_id="0" * 64,
+        recipe_hash="0" * 64,
+        toolkit_version="benchmark",
+    )
+    print(f"layers: {made.total_bytes / count / 1e6:.1f} MB a sample")
+
+
+def photographed(folder: str, seed: int, seconds: float, quality: str) -> tuple[int, float, float]:
+    """Stack crops photographed from stored layers with the stored camera."""
+    from mattingmfif import FocalStackDataset
+    from mattingmfif.dataset.retake import Retake
+
+    cv2.setNumThreads(1)
+    items = iter(
+        FocalStackDataset(
+            folder,
+            crop=CROP,
+            frames=7,
+            fields=("frames", "target"),
+            seed=seed,
+            crops_per_sample=1000,
+            retake=Retake(quality=quality),
+            output="numpy",
+        )
+    )
+    for _ in range(3):  # compiled code and kernels
+        next(items)
+    return _measure(lambda: next(items), seconds)
+
+
+def photographed_fast(folder: str, seed: int, seconds: float) -> tuple[int, float, float]:
+    """By the layered product."""
+    return photographed(folder, seed, seconds, "fast")
+
+
+def photographed_exact(folder: str, seed: int, seconds: float) -> tuple[int, float, float]:
+    """By the aperture integral."""
+    return photographed(folder, seed, seconds, "exact")
 
 
 def crops_from_shards(folder: str, seed: int, seconds: float) -> tuple[int, float, float]:
@@ -161,10 +268,13 @@ def main() -> None:
         root = Path(place)
         for codec in ("tiff", "png"):
             print(f"{codec}: {write(root / codec, codec, options.samples):.1f} CPU-s to make and write a sample")
+        write_layers(root / "layers", options.samples)
         ways = (
             ("tiles, FocalStackDataset", crops_from_loader, "tiff"),
             ("tiles, with depth, blur, masks", everything_from_loader, "tiff"),
             ("tiles, open_shards", crops_from_shards, "tiff"),
+            ("layers, photographed fast", photographed_fast, "layers"),
+            ("layers, photographed exact", photographed_exact, "layers"),
             ("whole-frame PNG, open_shards", crops_from_shards, "png"),
             ("whole-frame TIFF, datasets", crops_from_datasets, "tiff"),
             ("whole-frame PNG, datasets", crops_from_datasets, "png"),
