@@ -1,6 +1,7 @@
 """The command line: each command parses its words, calls one function and prints. Everything heavy is imported inside.
 
     photos     samples
+    lens       blur
     build      plan, build, index, status
     dataset    verify, audit, preview, card, recipes
     vaeedof    train, fuse, evaluate
@@ -17,11 +18,11 @@ from typing import Any
 
 import click
 
-from mattingmfif.cli import build, dataset, photos, vaeedof
+from mattingmfif.cli import build, dataset, lens, photos, vaeedof
 from mattingmfif.cli.group import cli
 from mattingmfif.errors import EXIT_INTERRUPTED, EXIT_IO, EXIT_USAGE, UserError
 
-__all__ = ["build", "cli", "dataset", "main", "photos", "vaeedof"]
+__all__ = ["build", "cli", "dataset", "lens", "main", "photos", "vaeedof"]
 
 
 def main() -> None:
