@@ -17,6 +17,7 @@ from mattingmfif.dataset.memory import SPREAD, available_bytes, fitting_workers
 from mattingmfif.dataset.out_folder import DATA_FOLDER, locked, prepare_out
 from mattingmfif.dataset.plan import PLAN_FILE, Plan, PlannedShard, read_plan, write_plan
 from mattingmfif.dataset.planning import (
+    Cost,
     Request,
     Tell,
     inputs_of,
@@ -86,7 +87,7 @@ def plan_report(request: Request, tell: Tell, write: bool = False) -> Iterator[s
     Raises UserError when it cannot fit or would make nothing; then nothing is written.
     """
     request = resolved(request)
-    plan, scan_cpu_s = _planned(request, tell)
+    plan, scan = _planned(request, tell)
     refused = Counter(item.reason for item in plan.rejects)
     kinds = Counter(item.kind for item in plan.samples)
     splits = Counter(item.split for item in plan.samples)
@@ -110,7 +111,7 @@ def plan_report(request: Request, tell: Tell, write: bool = False) -> Iterator[s
     yield f"frames    about {measured.frames * total:.0f}"
     free = shutil.disk_usage(_existing(request.out)).free
     yield f"size      about {measured.total_bytes * total / 1e9:.2f} GB; free {free / 1e9:.0f} GB"
-    yield f"CPU       about {(measured.cpu_s * total + scan_cpu_s) / 3600:.3f} h, {measured.cpu_s:.1f} s a sample"
+    yield f"CPU       about {(measured.cpu_s * total + scan.cpu_s) / 3600:.3f} h, {measured.cpu_s:.1f} s a sample"
     need, memory = int(measured.peak_bytes * SPREAD), available_bytes()
     jobs = fitting_workers(request.engine.jobs, need, memory)
     yield f"memory    {measured.peak_bytes / 1e9:.2f} GB a worker; {jobs} workers, {memory / 1e9:.1f} GB available"
@@ -139,8 +140,8 @@ def _refuse_what_cannot_fit(request: Request, size: int, free: int, need: int, m
         )
 
 
-def _planned(request: Request, tell: Tell) -> tuple[Plan, float]:
-    """The plan of the folder where it is that of the request, else a new one, and the CPU-seconds of its scan."""
+def _planned(request: Request, tell: Tell) -> tuple[Plan, Cost]:
+    """The plan of the folder where it is that of the request, else a new one, and what its scan took."""
     found = read_plan(request.out) if request.out.is_dir() else None
     if found is not None:
         paths, inputs = photos_and_inputs(request)
@@ -150,7 +151,7 @@ def _planned(request: Request, tell: Tell) -> tuple[Plan, float]:
             if _has_shards(request.out):
                 raise
         else:
-            return found, 0.0
+            return found, Cost()
     with open_workers(request.engine) as workers:
         return make_plan(request, workers, tell)
 

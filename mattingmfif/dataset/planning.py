@@ -55,6 +55,18 @@ class Progress:
     frames: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """CPU-seconds together, and the bytes of the worker that took most."""
+
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+
+    def and_one(self, cpu_s: float, peak_bytes: int) -> Cost:
+        """With another task's."""
+        return Cost(cpu_s=self.cpu_s + cpu_s, peak_bytes=max(self.peak_bytes, peak_bytes))
+
+
 Tell = Callable[[Progress], None]
 
 
@@ -65,8 +77,8 @@ def resolved(request: Request) -> Request:
     return replace(request, recipe=request.recipe.replaced({"matting.segmenter": segmenter}))
 
 
-def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, float]:
-    """The plan of a resolved request, scanned afresh, and the CPU-seconds that took. Writes nothing."""
+def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, Cost]:
+    """The plan of a resolved request, scanned afresh, and what that took. Writes nothing."""
     paths, inputs = photos_and_inputs(request)
     files = input_files(paths, inputs)
     licences = read_licences(request.src)
@@ -80,9 +92,9 @@ def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, flo
         )
         for path in paths
     ]
-    results, cpu_s = [None] * len(tasks), 0.0
+    results, cost = [None] * len(tasks), Cost()
     for done, outcome in enumerate(run_tasks(scan_photo, tasks, workers), start=1):
-        cpu_s += outcome.cpu_s
+        cost = cost.and_one(outcome.cpu_s, outcome.peak_bytes)
         results[outcome.index] = outcome.result
         tell(Progress(stage="scan", done=done, total=len(tasks), unit="photos"))
     sources, rejects = settle(tasks, results, request.recipe, request.allow_licences)
@@ -102,7 +114,7 @@ def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, flo
         shards=plan_shards(request.recipe, samples),
         rejects=rejects,
     )
-    return plan, cpu_s
+    return plan, cost
 
 
 def photos_and_inputs(request: Request) -> tuple[list[str], Inputs]:

@@ -23,6 +23,7 @@ from mattingmfif.dataset.intake import Inputs, input_files
 from mattingmfif.dataset.out_folder import DATA_FOLDER, Journal, Runner, locked, prepare_out
 from mattingmfif.dataset.plan import PLAN_FILE, Plan, PlannedShard, Reject, read_plan, write_plan
 from mattingmfif.dataset.planning import (
+    Cost,
     Progress,
     Request,
     Tell,
@@ -143,7 +144,7 @@ def index_folder(out: Path) -> Summary:
                 )
             clean(out, alone)
             return _indexed(
-                plan, out, "index", Rendered(shards_before=len(plan.shards), workers=0, peak_bytes=0), 0.0, began
+                plan, out, "index", Rendered(shards_before=len(plan.shards), workers=0, peak_bytes=0), Cost(), began
             )
     except OSError as error:
         raise UserError(f"{out}: {error.strerror or error}; run the same command again", EXIT_IO) from error
@@ -211,18 +212,19 @@ def _build_locked(request: Request, workers: Workers, tell: Tell, began: float) 
     out = request.out
     run = _Run(out, tell)
     plan = read_plan(out)
-    scan_cpu_s = 0.0
+    scan = Cost()
     if plan is None:
-        plan, scan_cpu_s = make_plan(request, workers, run.scanned)
+        plan, scan = make_plan(request, workers, run.scanned)
         write_plan(plan, out)
     else:
         paths, inputs = photos_and_inputs(request)
         refuse_other_plan(plan, request, input_files(paths, inputs))
     rendered = run.render(plan, plan.shards, inputs_of(request), workers, request.on_error)
-    return _indexed(plan, out, "build", rendered, run.cpu_s + scan_cpu_s, began)
+    cost = scan.and_one(run.cpu_s, rendered.peak_bytes)
+    return _indexed(plan, out, "build", rendered, cost, began)
 
 
-def _indexed(plan: Plan, out: Path, command: str, rendered: Rendered, cpu_s: float, began: float) -> Summary:
+def _indexed(plan: Plan, out: Path, command: str, rendered: Rendered, cost: Cost, began: float) -> Summary:
     write_whole(out / LOCK_RECIPE, plan.recipe.to_toml().encode())
     totals = write_index(plan, out)
     rejects = write_rejects(plan, out)
@@ -235,8 +237,8 @@ def _indexed(plan: Plan, out: Path, command: str, rendered: Rendered, cpu_s: flo
         shards_before=rendered.shards_before,
         refused=dict(sorted(Counter(item.reason for item in rejects).items())),
         workers=rendered.workers,
-        peak_bytes=rendered.peak_bytes,
-        cpu_s=cpu_s,
+        peak_bytes=cost.peak_bytes,
+        cpu_s=cost.cpu_s,
         wall_s=time.monotonic() - began,
     )
     log_run(command, summary)

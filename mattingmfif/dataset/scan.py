@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from mattingmfif.dataset.intake import Scanned, ScanTask
 from mattingmfif.dataset.plan import Reject, Source, split_of
 from mattingmfif.dataset.recipe import Recipe
-from mattingmfif.photo.duplicates import group_near_duplicates, hash_distance
+from mattingmfif.photo.duplicates import group_near_duplicates
 
 #: hashes that differ by at most this many of 256 bits are the same picture, saved again
 SAME_PICTURE_BITS = 6
@@ -65,18 +67,21 @@ def _without_doubles(kept: list[Scanned]) -> tuple[list[Scanned], list[Reject]]:
     unique: list[Scanned] = []
     rejects: list[Reject] = []
     by_digest: dict[str, Scanned] = {}
+    words = np.zeros((len(kept), 4), np.uint64)  # hashes of the unique ones so far
     for item in kept:
         if item.sha256 in by_digest:
             detail = f"the same file as {by_digest[item.sha256].path}"
             rejects.append(_reject(item.path, item.sha256, "duplicate", detail))
             continue
-        same = next(
-            (o for o in unique if hash_distance(o.perceptual_hash, item.perceptual_hash) <= SAME_PICTURE_BITS), None
-        )
-        if same is not None:
-            rejects.append(_reject(item.path, item.sha256, "duplicate", f"the same picture as {same.path}"))
+        word = np.frombuffer(bytes.fromhex(item.perceptual_hash), np.uint64)
+        distances = np.bitwise_count(words[: len(unique)] ^ word).sum(axis=1)
+        same = np.flatnonzero(distances <= SAME_PICTURE_BITS)
+        if len(same):
+            detail = f"the same picture as {unique[int(same[0])].path}"
+            rejects.append(_reject(item.path, item.sha256, "duplicate", detail))
             continue
         by_digest[item.sha256] = item
+        words[len(unique)] = word
         unique.append(item)
     return unique, rejects
 

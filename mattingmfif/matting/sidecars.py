@@ -16,6 +16,7 @@ All have the photo's size, upright.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,8 +94,11 @@ def _files(root: Path, rel_path: str, mattes: Path | None) -> dict[str, list[Pat
 
 
 def _listed(folder: Path, stem: str) -> Iterator[Path]:
+    # called for every photograph: in a folder of many, a Path for each name would cost more than the photograph
     if folder.is_dir():
-        yield from sorted(file for file in folder.iterdir() if file.name.startswith(stem) and file.is_file())
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(stem) and entry.is_file()]
+        yield from (folder / name for name in sorted(names))
 
 
 def _load(file: Path, source_shape: tuple[int, int], target: tuple[int, int]) -> npt.NDArray[Any]:
