@@ -26,6 +26,7 @@ REASONS: dict[str, str] = {
     "unsupported-pixels": "pixels of a kind that is not read (floating point, Lab, ...)",
     "unreadable": "the operating system cannot read the file",
     "bad-name": "the file's name is not valid UTF-8",
+    "overruled": "a person refuses it in overrides.csv",
     "soft": "large structured areas are out of focus: the photo has a shallow depth of field",
     "grainy": "more sensor grain than denoising can take away",
     "no-subject": "no region is found (or given) that could be cut out: no outline lies on image edges",

@@ -71,6 +71,7 @@ def write_sources(plan: Plan, out: Path) -> None:
             ("has_depth", pa.bool_()),
             ("sidecars", pa.list_(pa.struct([("name", text), ("sha256", text)]))),
             ("scores", text),
+            ("overruled", pa.bool_()),
         ]
     )
     stream = io.BytesIO()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from mattingmfif.matting.segment import Subjects, UserInput, find_subjects
 from mattingmfif.matting.sidecars import matte_files, read_user_input
 from mattingmfif.photo.depth import find_depth, read_depth
 from mattingmfif.photo.duplicates import perceptual_hash
-from mattingmfif.photo.gates import check_sharpness, check_size, clean_grain
+from mattingmfif.photo.gates import SharpnessReport, check_parts, check_sharpness, check_size, clean_grain
 from mattingmfif.photo.images import file_sha256, open_photo
+from mattingmfif.photo.overrides import OVERRIDES_FILE, Override
 from mattingmfif.photo.sources import LICENCE_FILE, Licence
 from mattingmfif.pixels.colour import Float32, linear_to_srgb, srgb_to_linear
 from mattingmfif.scene.in_place import DepthMap
@@ -60,6 +61,7 @@ class Prepared:
     linear: Float32
     source_shape: tuple[int, int]  # before it was reduced
     scores: dict[str, float]
+    sharpness: SharpnessReport
     depth: DepthMap | None
     inputs: Inputs
 
@@ -93,6 +95,7 @@ class ScanTask:
     inputs: Inputs
     licence: Licence | None
     default_licence: str | None
+    override: Override | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,7 @@ class Scanned:
     has_depth: bool
     sidecars: tuple[tuple[str, str], ...]
     scores: dict[str, float]
+    overruled: bool = False
 
 
 def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: str | None = None) -> Prepared:
@@ -137,24 +141,58 @@ def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: st
         sha256=photo.sha256,
         linear=np.ascontiguousarray(linear, np.float32),
         source_shape=source_shape,
+        sharpness=sharpness,
         scores={"soft_share": round(float(sharpness.score), 4), "grain_codes": round(float(sigma_codes), 3)},
         depth=depth,
         inputs=inputs,
     )
 
 
+def lenient(recipe: Recipe) -> Recipe:
+    """The recipe without its gates of taste: for a photograph that a person keeps against them."""
+    gate = replace(recipe.gate, max_soft_share=1.0, max_soft_part_share=1.0, max_grain_codes=255.0)
+    matting = replace(
+        recipe.matting,
+        max_transparent_share=1.0,
+        max_residual_codes=255.0,
+        max_band_px=4000.0,
+        max_plate_ghost=1.0,
+        min_contour_score=0.5 * recipe.matting.min_contour_score,
+    )
+    return replace(recipe, gate=gate, matting=matting)
+
+
+def check_focus_of_parts(prepared: Prepared, subjects: Subjects, recipe: Recipe) -> dict[str, float]:
+    """Soft shares of subjects and background by name; raises `Refused` where one of them is out of focus."""
+    masks = [np.asarray(mask) > 0.5 for mask in subjects.masks]
+    parts = {f"subject_{number}": mask for number, mask in enumerate(masks)}
+    parts["background"] = ~np.logical_or.reduce(masks)
+    return check_parts(prepared.sharpness, parts, recipe.gate)
+
+
 def scan_photo(task: ScanTask) -> Scanned | Reject:
     """Everything the plan needs to know of one photograph, or why it is refused. Never raises for the photo's fault."""
+    return examine(task)[0]
+
+
+def examine(task: ScanTask) -> tuple[Scanned | Reject, Prepared | None, Subjects | None]:
+    """What `scan_photo` says of a photograph, the photograph, and the subjects in it, as far as it got."""
     digest = None
+    prepared: Prepared | None = None
+    found: Subjects | None = None
+    override = task.override
+    recipe = lenient(task.recipe) if override is not None and override.verdict == "keep" else task.recipe
     try:
         file = task.inputs.src / task.path
         digest = file_sha256(file) if file.is_file() else None
-        prepared = prepare_photo(task.path, task.recipe, task.inputs)
+        if override is not None and override.verdict == "refuse":
+            raise Refused("overruled", override.note or "no note is given")
+        prepared = prepare_photo(task.path, recipe, task.inputs)
         digest = prepared.sha256
         subjects, why = 0, ""
         scores = dict(prepared.scores)
         try:
-            found = prepared.subjects(task.recipe)
+            found = prepared.subjects(recipe)
             subjects = len(found.masks)
             for number, subject in enumerate(found.scores):
                 scores |= {f"subject_{number}_{name}": round(float(value), 4) for name, value in subject.items()}
@@ -162,10 +200,13 @@ def scan_photo(task: ScanTask) -> Scanned | Reject:
             if prepared.user_input_given:
                 raise
             why = str(refused)
+        if found is not None:
+            for name, share in check_focus_of_parts(prepared, found, recipe).items():
+                scores[f"{name}_soft_share"] = round(share, 4)
         if not subjects and prepared.depth is None and task.recipe.scene.without_subject == "refuse":
             raise Refused("no-usable-subject", why, stage="matting")
         licence = task.licence or Licence(licence=task.default_licence or "unknown")
-        return Scanned(
+        scanned = Scanned(
             path=task.path,
             sha256=prepared.sha256,
             licence=licence,
@@ -177,26 +218,31 @@ def scan_photo(task: ScanTask) -> Scanned | Reject:
             has_depth=prepared.depth is not None,
             sidecars=tuple((name, file_sha256(path)) for name, path in task.inputs.sidecars(task.path)),
             scores=scores,
+            overruled=recipe is not task.recipe,
         )
+        return scanned, prepared, found
     except Refused as refused:
-        return Reject(path=task.path, sha256=digest, stage=refused.stage, reason=refused.reason, detail=refused.detail)
+        reject = Reject(
+            path=task.path, sha256=digest, stage=refused.stage, reason=refused.reason, detail=refused.detail
+        )
     except (MemoryError, OSError, ValueError, ArithmeticError, LookupError, TypeError, RuntimeError) as error:
         # a photograph must never end the scan; the row says what to report
         detail = f"{type(error).__name__}: {error}"
-        return Reject(path=task.path, sha256=digest, stage="scan", reason="internal-error", detail=detail)
+        reject = Reject(path=task.path, sha256=digest, stage="scan", reason="internal-error", detail=detail)
+    return reject, prepared, found
 
 
 def input_files(paths: list[str], inputs: Inputs) -> tuple[tuple[str, str], ...]:
-    """(name, sha256) of every photograph, sidecar and the licence list, sorted: what a plan's identity is made of.
+    """(name, sha256) of photographs, sidecars, licence list and overrides, sorted: what a plan's identity is made of.
 
     A file that cannot be read counts with the digest of nothing: the scan refuses it with its reason.
     """
     files = {path: inputs.src / path for path in paths}
     for path in paths:
         files |= {f"{name} of {path}": file for name, file in inputs.sidecars(path)}
-    licences = inputs.src / LICENCE_FILE
-    if licences.is_file():
-        files[LICENCE_FILE] = licences
+    for name in (LICENCE_FILE, OVERRIDES_FILE):
+        if (inputs.src / name).is_file():
+            files[name] = inputs.src / name
     return tuple(sorted((name, _digest(file)) for name, file in files.items()))
 
 

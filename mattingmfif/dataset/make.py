@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif import __version__
-from mattingmfif.dataset.intake import Inputs, Prepared, prepare_photo
+from mattingmfif.dataset.intake import Inputs, Prepared, lenient, prepare_photo
 from mattingmfif.dataset.layer_store import LayerStore, store_layers
 from mattingmfif.dataset.plan import Plan, PlannedSample
 from mattingmfif.dataset.sample import (
@@ -69,16 +69,17 @@ def take_apart(plan: Plan, source_index: int, inputs: Inputs) -> Ingredients:
         now = dict(inputs.sidecars(source.path)).get(name)
         if now is None or file_sha256(now) != digest:
             raise Refused("source-changed", f"{name} is not the one that was planned", stage="render")
-    prepared = prepare_photo(source.path, plan.recipe, inputs, expected_sha256=source.sha256)
+    recipe = lenient(plan.recipe) if source.overruled else plan.recipe
+    prepared = prepare_photo(source.path, recipe, inputs, expected_sha256=source.sha256)
     if not source.subjects:
         return Ingredients(prepared=prepared, cutouts=None, why_not=source.why_no_subject)
     try:
-        subjects = prepared.subjects(plan.recipe)
+        subjects = prepared.subjects(recipe)
         order = order_by_depth(subjects.masks, prepared.depth) if prepared.depth is not None else None
         cutouts = estimate_layers(
             prepared.linear,
             subjects,
-            plan.recipe.matting,
+            recipe.matting,
             order,
             photo_srgb=prepared.srgb,
             plate_linear=prepared.user.plate_linear,

@@ -45,6 +45,7 @@ class Source:
     has_depth: bool
     sidecars: tuple[tuple[str, str], ...]  # (name, sha256) of the files that say something about it
     scores: dict[str, float]
+    overruled: bool = False  # a person keeps it against the gates
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.dataset.scan import settle
 from mattingmfif.errors import EXIT_FAULTS, UserError
 from mattingmfif.matting.segment import choose_segmenter
+from mattingmfif.photo.overrides import read_overrides, refuse_unknown_paths
 from mattingmfif.photo.sources import find_photos, read_licences
 
 #: endings of files that say something about a photograph
@@ -81,17 +82,7 @@ def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, Cos
     """The plan of a resolved request, scanned afresh, and what that took. Writes nothing."""
     paths, inputs = photos_and_inputs(request)
     files = input_files(paths, inputs)
-    licences = read_licences(request.src)
-    tasks = [
-        ScanTask(
-            path=path,
-            recipe=request.recipe,
-            inputs=inputs,
-            licence=licences.get(path),
-            default_licence=request.default_licence,
-        )
-        for path in paths
-    ]
+    tasks = scan_tasks(request, paths, inputs)
     results, cost = [None] * len(tasks), Cost()
     for done, outcome in enumerate(run_tasks(scan_photo, tasks, workers), start=1):
         cost = cost.and_one(outcome.cpu_s, outcome.peak_bytes)
@@ -117,6 +108,22 @@ def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, Cos
     return plan, cost
 
 
+def scan_tasks(request: Request, paths: list[str], inputs: Inputs) -> list[ScanTask]:
+    """One task a photograph, with what a person says about it."""
+    licences, overrides = read_licences(request.src), read_overrides(request.src)
+    return [
+        ScanTask(
+            path=path,
+            recipe=request.recipe,
+            inputs=inputs,
+            licence=licences.get(path),
+            default_licence=request.default_licence,
+            override=overrides.get(path),
+        )
+        for path in paths
+    ]
+
+
 def photos_and_inputs(request: Request) -> tuple[list[str], Inputs]:
     """Relative paths of the photographs asked for, and where they and what belongs to them lie.
 
@@ -130,7 +137,9 @@ def photos_and_inputs(request: Request) -> tuple[list[str], Inputs]:
             exit_code=EXIT_FAULTS,
         )
     inputs = inputs_of(request)
-    refuse_strays(find_photos(request.src, request.follow_links, aside), inputs)
+    everything = find_photos(request.src, request.follow_links, aside)
+    refuse_strays(everything, inputs)
+    refuse_unknown_paths(read_overrides(request.src), everything)
     return paths, inputs
 
 

@@ -57,6 +57,7 @@ def settle(
                 has_depth=item.has_depth,
                 sidecars=item.sidecars,
                 scores=item.scores,
+                overruled=item.overruled,
             )
         )
     return tuple(sources), tuple(sorted(rejects, key=lambda item: item.path))

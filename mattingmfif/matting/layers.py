@@ -15,12 +15,13 @@ import numpy as np
 
 from mattingmfif.errors import Refused
 from mattingmfif.matting.alpha import solve_fractions
+from mattingmfif.matting.confidence import band_px, plate_ghosts
 from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast
 from mattingmfif.matting.foreground import agree_with_photo, clean_tails, split_colours
 from mattingmfif.matting.plate import add_grain, fill_plate, known_behind
 from mattingmfif.matting.segment import Subjects, reduced_photo
 from mattingmfif.matting.settings import MattingSettings
-from mattingmfif.matting.trimap import labels_from_masks, scaled_px
+from mattingmfif.matting.trimap import Labels, labels_from_masks, scaled_px
 from mattingmfif.matting.windows import Window, disjoint, window_of
 from mattingmfif.pixels.colour import Float32, linear_to_srgb
 from mattingmfif.pixels.fill import push_pull
@@ -92,6 +93,11 @@ def estimate_layers(
     kept = _gate(photo_srgb, fractions, ordered, settings)
     fractions, scores = [fractions[k] for k in kept], [kept[k] for k in kept]
     layers = _assemble(photo_linear, photo_srgb, fractions, settings, scores, plate_linear)
+    ghost = max(cutout.scores["plate_ghost"] for cutout in layers.cutouts)
+    if subjects.segmenter != "given" and ghost > settings.max_plate_ghost:
+        allowed = f"{settings.max_plate_ghost:.0%} are allowed"
+        detail = f"{ghost:.0%} of the plate behind an outline looks like the subject; {allowed}"
+        raise Refused("uncertain-matte", detail, stage="matting")
     if layers.residual["mean"] > settings.max_residual_codes:
         detail = f"{layers.residual['mean']:.2f} codes in the mean; {settings.max_residual_codes:g} are allowed"
         raise Refused("residual", detail, stage="matting")
@@ -117,10 +123,13 @@ def _gate(
             continue
         transparent = 1 - solid / touched
         contour = contour_score(cv2.resize(fraction, size, interpolation=cv2.INTER_AREA) > 0.5, contrast)
-        scores = {**subjects.scores[k], "matte_contour": contour, "transparent": transparent}
+        band = band_px(fraction)
+        scores = {**subjects.scores[k], "matte_contour": contour, "transparent": transparent, "band_px": band}
         found = subjects.segmenter != "given"
         if found and transparent > settings.max_transparent_share:
             why.append(f"{transparent:.0%} of it is half transparent")
+        elif found and band > settings.max_band_px:
+            why.append(f"its outline is {band:.0f} px wide at 3840 px")
         elif found and contour < 0.8 * settings.min_contour_score:
             why.append(f"{contour:.0%} of its outline is on edges")
         else:
@@ -131,19 +140,21 @@ def _gate(
     return kept
 
 
+def subject_labels(subjects: Subjects, settings: MattingSettings) -> Labels:
+    """The trimap of all subjects from which matting starts: the user's own, or bands around the masks' outlines."""
+    if subjects.labels is not None:
+        return subjects.labels
+    masks = [np.asarray(mask) > 0.5 for mask in subjects.masks]
+    shape = masks[0].shape
+    return labels_from_masks(masks, scaled_px(settings.band_inner_px, shape), scaled_px(settings.band_outer_px, shape))
+
+
 def solve_subjects(photo_srgb: Float32, subjects: Subjects, settings: MattingSettings) -> list[Float32]:
     """The fractions `[H,W]` of all subjects: the user's alphas as they are, the others solved from their trimaps."""
     if subjects.are_alphas:
         return _fit_together([np.asarray(mask, np.float32) for mask in subjects.masks])
     shape = photo_srgb.shape
-    if subjects.labels is not None:
-        labels = subjects.labels
-    else:
-        labels = labels_from_masks(
-            [np.asarray(mask) > 0.5 for mask in subjects.masks],
-            scaled_px(settings.band_inner_px, shape),
-            scaled_px(settings.band_outer_px, shape),
-        )
+    labels = subject_labels(subjects, settings)
     own = subjects.labels is not None  # the user's own trimap is not widened
     return solve_fractions(
         photo_srgb,
@@ -218,8 +229,14 @@ def _assemble(
             plate[part] = np.where((covered[part] > 0)[..., None], plate_linear[part], photo_linear[part])
         layers = [colour[part] for colour in [*colours, plate]]
         differences.append(_correct(photo_linear[part], layers, [alpha[part] for alpha in alphas]))
+    ghosts = plate_ghosts(photo_linear, plate, fractions)
     cutouts = [
-        Cutout(colour_linear=colours[k], alpha=alphas[k], known=_known(covers[k], alphas[k]), scores=dict(scores[k]))
+        Cutout(
+            colour_linear=colours[k],
+            alpha=alphas[k],
+            known=_known(covers[k], alphas[k]),
+            scores={**scores[k], "plate_ghost": ghosts[k]},
+        )
         for k in range(len(fractions))
     ]
     residual = _summary(np.concatenate(differences))

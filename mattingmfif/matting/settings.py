@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mattingmfif.errors import UserError
 
@@ -32,6 +32,9 @@ class MattingSettings:
     min_separation: float = 0.45  # share of the contour where the sides differ beyond their own texture
     max_transparent_share: float = 0.7  # share of a found subject's pixels that came out half transparent
     max_residual_codes: float = 1.0  # mean |reassembly - photo| in the band, in sRGB codes of 255
+    # keys that came after the first recipes were published
+    max_band_px: float = field(default=80.0, metadata={"later": True})  # width of a found subject's soft outline
+    max_plate_ghost: float = field(default=0.5, metadata={"later": True})  # share of the plate that repeats the subject
 
     def __post_init__(self) -> None:
         _member("segmenter", self.segmenter, SEGMENTERS)
@@ -50,8 +53,10 @@ class MattingSettings:
             "min_contour_score",
             "min_separation",
             "max_transparent_share",
+            "max_plate_ghost",
         ):
             _range(name, getattr(self, name), 0.0, 1.0)
+        _range("max_band_px", self.max_band_px, 1.0, 4000.0)
         _range("max_residual_codes", self.max_residual_codes, 0.0, 255.0)
 
 

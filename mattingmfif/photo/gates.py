@@ -18,7 +18,8 @@ The score is the share of soft places among the places with evidence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -28,6 +29,8 @@ from mattingmfif.errors import Refused, UserError
 from mattingmfif.pixels.colour import Float32
 from mattingmfif.pixels.grain import denoise, grain_sigma
 
+#: cells of the grid that a part of a photograph needs to be judged by itself
+LEAST_EVIDENCE = 30
 _FLAT_PERCENTILE = 1.0
 _LUMA_WEIGHTS = np.array([[0.299, 0.587, 0.114]], np.float32)
 
@@ -44,6 +47,7 @@ class GateSettings:
     denoise_from_codes: float = 1.5  # photos with more grain (sigma, codes of 255) are denoised before use
     max_grain_codes: float = 12.0  # and those with more than this refused
     min_contrast_codes: float = 12.0  # local contrast (of 255) below which a place says nothing about sharpness
+    max_soft_part_share: float = field(default=0.35, metadata={"later": True})  # the same of one layer
     edge_window_share: float = 0.01  # sigma of the window that weighs edges, as a share of the long side
 
     def __post_init__(self) -> None:
@@ -52,6 +56,8 @@ class GateSettings:
                 raise UserError(f"{name}: {getattr(self, name)} is too small; allowed: 1 or more")
         if not 0.0 <= self.max_soft_share <= 1.0:
             raise UserError(f"max_soft_share: {self.max_soft_share} is no share; allowed: 0 to 1 (1 keeps every photo)")
+        if not 0.0 <= self.max_soft_part_share <= 1.0:
+            raise UserError(f"max_soft_part_share: {self.max_soft_part_share} is no share; allowed: 0 to 1")
         if not 0.001 <= self.edge_window_share <= 0.1:
             raise UserError(f"edge_window_share: {self.edge_window_share}; allowed: 0.001 to 0.1")
         if self.max_aspect_ratio < 1 or self.soft_edge_width_px <= 0 or self.min_contrast_codes <= 0:
@@ -71,11 +77,15 @@ class SharpnessReport:
     evidence: npt.NDArray[np.bool_]
 
     def soft_share_within(self, mask: npt.NDArray[np.bool_], soft_edge_width_px: float) -> float:
-        """The share of soft places within `mask` `[H,W]`; NaN where the mask holds no evidence."""
+        """The share of soft places within `mask` `[H,W]`; NaN where the mask holds next to no evidence."""
         height, width = self.evidence.shape
         small = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0.99
         inside = self.evidence & small
-        return float((self.edge_width_px[inside] > soft_edge_width_px).mean()) if inside.any() else float("nan")
+        return (
+            float((self.edge_width_px[inside] > soft_edge_width_px).mean())
+            if inside.sum() >= LEAST_EVIDENCE
+            else float("nan")
+        )
 
 
 def check_size(height: int, width: int, settings: GateSettings) -> None:
@@ -123,22 +133,24 @@ def check_sharpness(photo_srgb: Float32, settings: GateSettings | None = None) -
     return report
 
 
-def check_subject_against_background(
-    report: SharpnessReport, subject: npt.NDArray[np.bool_], settings: GateSettings | None = None
+def check_parts(
+    report: SharpnessReport, parts: Mapping[str, npt.NDArray[np.bool_]], settings: GateSettings | None = None
 ) -> dict[str, float]:
-    """Soft shares of the subject and of what is behind it; raises `Refused` where only one of them is in focus.
+    """Soft share of each part `[H,W]` (the subjects, the background); raises `Refused` where one is out of focus.
 
-    `subject` `[H,W]` True on all cut-outs. A photo may pass as a whole while the little background that it has is soft.
+    A photo may pass as a whole while one of its layers is soft: that is a natural depth of field. Parts without
+    structure are left out.
     """
     settings = settings or GateSettings()
-    shares = {
-        "soft_subject": report.soft_share_within(subject, settings.soft_edge_width_px),
-        "soft_background": report.soft_share_within(~subject, settings.soft_edge_width_px),
-    }
-    for part, share in shares.items():
-        if share > 2 * settings.max_soft_share:
-            name = part.removeprefix("soft_")
-            raise Refused("soft", f"{share:.0%} of the structured area of the {name} is out of focus", stage="matting")
+    shares = {}
+    for name, mask in parts.items():
+        share = report.soft_share_within(mask, settings.soft_edge_width_px)
+        if np.isfinite(share):
+            shares[name] = share
+    for name, share in shares.items():
+        if share > settings.max_soft_part_share:
+            detail = f"{share:.0%} of the structured area of the {name} is out of focus"
+            raise Refused("soft", f"{detail}; {settings.max_soft_part_share:.0%} are allowed", stage="matting")
     return shares
 
 

@@ -7,9 +7,9 @@ import pytest
 from mattingmfif.errors import Refused, UserError
 from mattingmfif.photo.gates import (
     GateSettings,
+    check_parts,
     check_sharpness,
     check_size,
-    check_subject_against_background,
     clean_grain,
     sharpness_report,
 )
@@ -66,8 +66,9 @@ def test_a_picture_soft_in_one_half_has_half_the_score():
     right[:, 270:] = True
     assert report.soft_share_within(left, 1.5) < 0.1
     assert report.soft_share_within(right, 1.5) > 0.6
-    with pytest.raises(Refused, match="background"):
-        check_subject_against_background(report, ~right)
+    assert set(check_parts(report, {"subject_0": left, "sky": np.zeros((384, 512), bool)})) == {"subject_0"}
+    with pytest.raises(Refused, match="of the background is out of focus; 35% are allowed"):
+        check_parts(report, {"subject_0": left, "background": right})
     assert np.isnan(report.soft_share_within(np.zeros((384, 512), bool), 1.5))
 
 
