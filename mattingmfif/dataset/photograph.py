@@ -4,8 +4,8 @@
     photos = photograph(sample, lens=replace(lens_of(sample.camera), f_number=4), focus_distance_m=[0.8, 2, 5])
 
 A window is photographed with what lies around it as far as its largest blur reaches, and no more is read. A window
-equals the same part of the whole photograph to one code value; a lens whose blur depends on the place in the frame
-(cat's eye, field curvature, breathing) takes the whole frame for any window.
+equals the same part of the whole photograph to one code value. A lens that breathes takes the whole frame for any
+window.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Float32 = npt.NDArray[np.float32]
 
 #: windows of the canvas start at multiples of what the renderer reduces layers by, so that it sees the same cells
 _ALIGN = 8
-#: beyond the radius: the pixels' tent, and the cells that reduction and interpolation look at
+#: beyond the radius: the pixels' tent, and what reduction, interpolation and the nodes of the correction look at
 _BEYOND_PX = 18
 #: a radius may pass the one that the scene was made for by rounding, not more
 _RADIUS_SLACK = 1.001
@@ -57,6 +57,7 @@ class Photographs:
     """A stack as it was taken, with the maps that depend on lens and focus; sizes are those of the sample's window."""
 
     frames: Codes  # [N,H,W,3] sRGB codes
+    target: Codes  # [H,W,3] the same without blur
     blur_radius_px: Float32  # [N,H,W] signed
     sharpest_frame: npt.NDArray[np.uint8]  # [H,W], 255 = none within 0.5 px
     boundary: npt.NDArray[np.bool_]  # [H,W] reached by the blur of a matte edge in some frame
@@ -75,9 +76,9 @@ def photograph(
 ) -> Photographs:
     """The stack of a sample (or of a window of one) by the stored camera, or by another lens and focus plan.
 
-    `quality` is "exact" or "fast" (default: that of the recipe). Without `maps`, boundary and trust are not computed
-    and stay empty. UserError for a sample without stored layers, and for a lens that would blur by more than the scene
-    was made for: nobody invented what it would reveal.
+    `quality` is "exact" or "fast" (default: that of the recipe). Without `maps`, radii, sharpest frame, boundary and
+    trust are not computed and stay empty. UserError for a sample without stored layers, and for a lens that would blur
+    by more than the scene was made for: nobody invented what it would reveal.
     """
     store = _store(sample)
     focus = tuple(float(s) for s in (sample.focus_distance_m if focus_distance_m is None else focus_distance_m))
@@ -91,7 +92,9 @@ def photograph(
             f"{sample.sample_id}: this lens and focus blur by up to {reach_px:.1f} px; the scene was made for "
             f"{store['largest_radius_px']:.1f} px at most: stop down or focus nearer to the layers"
         )
-    scene, inner = window_scene(sample, reach_px, whole=_depends_on_place(lens))
+    scene, inner = window_scene(
+        sample, reach_px, exact=(quality or store["quality"]) == "exact", whole=lens.breathing > 0
+    )
     bits = int(sample.file.metadata.get("bits", "8"))
     frames: list[Codes] = []
     trust: list[Float32] = []
@@ -112,11 +115,14 @@ def photograph(
     if taken is not focus:  # in the order that was asked for
         order = [[s for s in taken if s in focus].index(s) for s in focus]
         frames, trust = [frames[k] for k in order], [trust[k] for k in order] if maps else []
-    radii = np.stack([lens.blur_radius_px(sample.depth_m, s, width_px) for s in focus])
+    radii = np.zeros((0, *boundary.shape), np.float32)
+    if maps:
+        radii = np.stack([lens.blur_radius_px(sample.depth_m, s, width_px) for s in focus])
     return Photographs(
         frames=np.stack(frames),
+        target=_codes(composite(scene)[inner], sample, bits),
         blur_radius_px=radii,
-        sharpest_frame=sharpest_of_radii(radii),
+        sharpest_frame=sharpest_of_radii(radii) if maps else np.zeros((0, 0), np.uint8),
         boundary=boundary,
         frame_trust=np.stack(trust) if maps else np.zeros((0, *boundary.shape), np.float32),
         lens=lens,
@@ -150,10 +156,12 @@ def largest_radius_px(sample: Sample, lens: ThinLens, focus_distance_m: Sequence
     )
 
 
-def window_scene(sample: Sample, reach_px: float, whole: bool = False) -> tuple[Scene, tuple[slice, slice]]:
+def window_scene(
+    sample: Sample, reach_px: float, exact: bool = False, whole: bool = False
+) -> tuple[Scene, tuple[slice, slice]]:
     """The layers around the sample's window as far as `reach_px` goes, and where in them the window lies.
 
-    `whole` takes the whole canvas.
+    `exact` rendering looks at pixels next to the window as well; `whole` takes the whole canvas.
     """
     store = _store(sample)
     margin = int(store["margin_px"])
@@ -193,16 +201,24 @@ def window_scene(sample: Sample, reach_px: float, whole: bool = False) -> tuple[
         )
         layers.append(with_highlights(layer, sample.camera.draws.get("highlights")))
     inner_y, inner_x = y + margin - top, x + margin - left
+    aside = _BEYOND_PX if exact else 0
+    view = (
+        max(inner_y - aside, 0),
+        min(inner_y + window_height + aside, bottom - top),
+        max(inner_x - aside, 0),
+        min(inner_x + window_width + aside, right - left),
+    )
+    part_of = Whole(
+        shape=(height, width),
+        corner=(top, left),
+        view=(0, height, 0, width) if whole else view,
+        mean_light=float(store["mean_light"]),
+        distance_ranges_m=tuple((layer.near_m, layer.far_m) for layer in sample.layers),
+    )
     return (
-        Scene(layers, part_of=whole_of(sample)),
+        Scene(layers, part_of=part_of),
         (slice(inner_y, inner_y + window_height), slice(inner_x, inner_x + window_width)),
     )
-
-
-def whole_of(sample: Sample) -> Whole:
-    """What a window of the sample must know of the whole scene."""
-    ranges = tuple((layer.near_m, layer.far_m) for layer in sample.layers)
-    return Whole(mean_light=float(_store(sample)["mean_light"]), distance_ranges_m=ranges)
 
 
 def sensor_of(camera: CameraRecord, bits: int) -> Sensor:
@@ -220,10 +236,6 @@ def _over_target(exposure: Exposure) -> npt.NDArray[np.bool_]:
     return aligned_mask(exposure.boundary, exposure.magnification)
 
 
-def _depends_on_place(lens: ThinLens) -> bool:
-    return bool(lens.field_curvature_dioptres or lens.breathing or lens.aperture.cats_eye)
-
-
 def _codes(light_linear: Float32, sample: Sample, bits: int) -> Codes:
     """The codes of the sample's window of a frame."""
     sensor = sensor_of(sample.camera, bits)
@@ -233,6 +245,8 @@ def _codes(light_linear: Float32, sample: Sample, bits: int) -> Codes:
         transmission = vignetting_map(height, width, sensor.vignetting_ev)
         light_linear = light_linear * transmission[y:, x:][: light_linear.shape[0], : light_linear.shape[1], None]
         sensor = replace(sensor, vignetting_ev=0.0)
+    if sensor.exposure_ev == 0.0:
+        return develop(light_linear, sensor)
     return develop(expose(np.ascontiguousarray(light_linear), sensor), sensor)
 
 

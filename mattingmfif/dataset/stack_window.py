@@ -180,6 +180,8 @@ class TakenWindow(StackWindow):
     @functools.cached_property
     def target(self) -> Codes:
         """[h,w,3] codes."""
+        if "_photographs" in self.__dict__:  # the layers are at hand
+            return self._photographs.target
         return self.facts.sample(self.file, self.window).target
 
     @functools.cached_property

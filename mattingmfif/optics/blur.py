@@ -45,13 +45,20 @@ class Placed(NamedTuple):
 class Pyramid:
     """A layer's planes cropped to what is not transparent (with an empty margin), and their reductions by 2, 4 and 8.
 
-    With `repeat_edges` the frame's edge pixels go on outside it, else there is nothing outside.
+    With `repeat_edges` the frame's edge pixels go on outside it, else there is nothing outside. Of what is blurred only
+    `view` (rows y0..y1, columns x0..x1 of the frame; None: all of it) is wanted.
     """
 
     def __init__(
-        self, planes: Float32, frame_shape: tuple[int, int], is_opaque: bool, repeat_edges: bool = True
+        self,
+        planes: Float32,
+        frame_shape: tuple[int, int],
+        is_opaque: bool,
+        repeat_edges: bool = True,
+        view: tuple[int, int, int, int] | None = None,
     ) -> None:
         self.frame_shape = frame_shape
+        self.view = view or (0, frame_shape[0], 0, frame_shape[1])
         self.border = cv2.BORDER_REPLICATE if repeat_edges else cv2.BORDER_CONSTANT
         self.is_opaque = is_opaque  # no alpha plane: opaque everywhere
         self.y0 = self.x0 = 0
@@ -108,6 +115,12 @@ class Pyramid:
             min(width, self.x0 + self.planes.shape[2] + reach),
         )
 
+    def wanted_box(self, reach: int) -> tuple[int, int, int, int]:
+        """What of `out_box` lies in the view; maybe nothing."""
+        y0, y1, x0, x1 = self.out_box(reach)
+        y0, x0 = max(y0, self.view[0]), max(x0, self.view[2])
+        return y0, max(y0, min(y1, self.view[1])), x0, max(x0, min(x1, self.view[3]))
+
 
 def blur_flat(
     pyramid: Pyramid, radius_px: float, aperture: Aperture, field: tuple[float, float] = (0.0, 0.0)
@@ -116,12 +129,23 @@ def blur_flat(
     if abs(radius_px) < INVISIBLE_RADIUS_PX:
         return Placed(pyramid.planes, pyramid.y0, pyramid.x0)
     kernel = aperture_kernel(aperture, float(radius_px), field)
-    y0, y1, x0, x1 = pyramid.out_box(kernel.shape[0] // 2)
+    reach = kernel.shape[0] // 2
+    y0, y1, x0, x1 = pyramid.wanted_box(reach)
     blurred = np.empty((pyramid.planes.shape[0], y1 - y0, x1 - x0), np.float32)
+    if not blurred.size:
+        return Placed(blurred, y0, x0)
+    outer = pyramid.out_box(reach)
+    read = max(y0 - reach, outer[0]), min(y1 + reach, outer[1]), max(x0 - reach, outer[2]), min(x1 + reach, outer[3])
+    inner = np.s_[y0 - read[0] : y1 - read[0], x0 - read[2] : x1 - read[2]]
     for source, result in zip(pyramid.planes, blurred, strict=True):
         # beyond the crop there is nothing; beyond the frame (where the crop touches it) the edge goes on
-        window = _window(source, y0 - pyramid.y0, y1 - pyramid.y0, x0 - pyramid.x0, x1 - pyramid.x0)
-        _convolve(window, kernel, pyramid.border, result)
+        window = _window(source, read[0] - pyramid.y0, read[1] - pyramid.y0, read[2] - pyramid.x0, read[3] - pyramid.x0)
+        if window.shape == result.shape:
+            _convolve(window, kernel, pyramid.border, result)
+        else:
+            whole: Float32 = np.empty(window.shape, np.float32)
+            _convolve(window, kernel, pyramid.border, whole)
+            result[...] = whole[inner]
     return Placed(blurred, y0, x0)
 
 
@@ -139,8 +163,11 @@ def blur_receding(
     """
     reach = math.ceil(max(abs(float(radius_px.min())), abs(float(radius_px.max())))) + 2
     y0, y1, x0, x1 = pyramid.out_box(reach)
-    radius = np.ascontiguousarray(radius_px[y0:y1, x0:x1])
     slopes = None if slope_source_px is None else _slopes(slope_source_px[y0:y1, x0:x1])
+    y0, y1, x0, x1 = pyramid.wanted_box(reach)
+    radius = np.ascontiguousarray(radius_px[y0:y1, x0:x1])
+    if not radius.size:
+        return Placed(np.empty((pyramid.planes.shape[0], *radius.shape), np.float32), y0, x0)
     total = np.zeros((pyramid.planes.shape[0], y1 - y0, x1 - x0), np.float32)
     levels = blur_levels(float(radius.min()), float(radius.max()))
     lows, highs = _row_and_column_ranges(radius)
@@ -244,11 +271,15 @@ def _float32(image: npt.NDArray[Any]) -> Float32:
 
 
 def _copy_sharp_part(total: Float32, pyramid: Pyramid, radius: Float32, y0: int, x0: int) -> None:
-    top, left = pyramid.y0 - y0, pyramid.x0 - x0
     height, width = pyramid.planes.shape[1:]
-    inner = (slice(top, top + height), slice(left, left + width))
+    top, bottom = max(y0, pyramid.y0), min(y0 + radius.shape[0], pyramid.y0 + height)
+    left, right = max(x0, pyramid.x0), min(x0 + radius.shape[1], pyramid.x0 + width)
+    if top >= bottom or left >= right:
+        return
+    here = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
+    there = (slice(top - pyramid.y0, bottom - pyramid.y0), slice(left - pyramid.x0, right - pyramid.x0))
     for c in range(total.shape[0]):
-        copy_sharp(total[c][inner], pyramid.planes[c], radius[inner], INVISIBLE_RADIUS_PX)
+        copy_sharp(total[c][here], pyramid.planes[c][there], radius[here], INVISIBLE_RADIUS_PX)
 
 
 def _occupied(alpha: Float32) -> tuple[int, int, int, int]:

@@ -61,11 +61,16 @@ def rows_of_cells(
         ]
 
 
-def fade_in(picture: Float32, part: Float32, start: int, overlap: int, axis: int) -> None:
-    """Lay `part` into `picture` from index `start` of `axis`, rising from 0 to 1 over its first `overlap` pixels."""
+def fade_in(picture: Float32, part: Float32, start: int, overlap: int, axis: int, skipped: int = 0) -> None:
+    """Lay `part` into `picture` from index `start` of `axis`, rising from 0 to 1 over its first `overlap` pixels.
+
+    The first `skipped` of these lie outside the picture, and `part` begins behind them.
+    """
     target = np.moveaxis(picture, axis, 0)[start : start + part.shape[axis]]
     source = np.moveaxis(part, axis, 0)
     weight = (np.arange(overlap, dtype=np.float32) + np.float32(0.5)) / np.float32(max(overlap, 1))
+    weight = weight[skipped : skipped + len(target)]
+    overlap = len(weight)
     faded = target[:overlap]  # equal values stay the same bits
     faded += weight.reshape(-1, *[1] * (picture.ndim - 1)) * (source[:overlap] - faded)
     target[overlap:] = source[overlap:]

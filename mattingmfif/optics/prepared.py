@@ -13,9 +13,10 @@ import numpy.typing as npt
 from mattingmfif.optics.aperture import Aperture
 from mattingmfif.optics.blur import Placed, Pyramid, blur_flat, blur_receding
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
-from mattingmfif.optics.scene import Layer, Scene, mean_light, premultiplied
+from mattingmfif.optics.scene import Layer, Scene, distance_ranges_m, mean_light, premultiplied
 
 Float32 = npt.NDArray[np.float32]
+Box = tuple[int, int, int, int]  # rows y0..y1, columns x0..x1
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +45,20 @@ class PreparedLayer:
     """One layer: its packed pixels as pyramids, its distance, and what of it was invented."""
 
     def __init__(
-        self, layer: Layer, split_channels: bool, frame: Frame, range_m: tuple[float, float] | None = None
+        self, layer: Layer, split_channels: bool, frame: Frame, range_m: tuple[float, float], view: Box
     ) -> None:
-        self._range_m = range_m
+        self._range_m, self._view = range_m, view
         self.shape: tuple[int, int] = (layer.alpha.shape[0], layer.alpha.shape[1])
         self.frame = frame
         planes = premultiplied(layer)
         self.is_opaque = planes.shape[0] == 3
         if split_channels:
             picks = [[c] if self.is_opaque else [c, 3] for c in range(3)]
-            self._pyramids = [Pyramid(np.ascontiguousarray(planes[pick]), self.shape, self.is_opaque) for pick in picks]
+            self._pyramids = [
+                Pyramid(np.ascontiguousarray(planes[pick]), self.shape, self.is_opaque, view=view) for pick in picks
+            ]
         else:
-            self._pyramids = [Pyramid(planes, self.shape, self.is_opaque)]
+            self._pyramids = [Pyramid(planes, self.shape, self.is_opaque, view=view)]
         self.distance_m = layer.distance_m
         if not isinstance(layer.distance_m, float):
             self.distance_m = layer.distance_m if self.is_opaque else _carried_outwards(layer.distance_m, layer.alpha)
@@ -82,10 +85,8 @@ class PreparedLayer:
         surface += np.float32(shift_dioptres * per_dioptre)
         surface *= np.float32(scale)
         if lens.field_curvature_dioptres == 0.0:
-            greatest = _greatest_px(surface)
-            if self._range_m is not None:
-                ends = (lens.blur_radius_px(distance, focus_distance_m, width_px) for distance in self._range_m)
-                greatest = max(abs(end + shift_dioptres * per_dioptre) * scale for end in ends)
+            ends = (lens.blur_radius_px(distance, focus_distance_m, width_px) for distance in self._range_m)
+            greatest = max(abs(end + shift_dioptres * per_dioptre) * scale for end in ends)
             return Radius(surface, surface, greatest)
         bent = surface + self._curvature(lens, per_dioptre * scale, width_px)
         return Radius(bent, surface, _greatest_px(bent))
@@ -111,7 +112,7 @@ class PreparedLayer:
             return
         if self._known_pyramid is None:
             plane = self._alpha if self._known is None else self._alpha * self._known
-            self._known_pyramid = Pyramid(plane[None], self.shape, is_opaque=False, repeat_edges=False)
+            self._known_pyramid = Pyramid(plane[None], self.shape, is_opaque=False, repeat_edges=False, view=self._view)
         known = _blurred(self._known_pyramid, aperture, radius)
         lost = np.broadcast_to(alpha, (height, width)).copy()
         if known is not None:
@@ -133,18 +134,29 @@ class PreparedLayer:
 class PreparedScene:
     """The layers of a scene, or of a window (rows y0..y1, columns x0..x1) of it, nearest first, ready to be blurred."""
 
-    def __init__(self, scene: Scene, split_channels: bool, window: tuple[int, int, int, int] | None = None) -> None:
+    def __init__(self, scene: Scene, split_channels: bool, window: Box | None = None) -> None:
         self.split_channels = split_channels
         self._scene = scene
         whole = scene.part_of
-        ranges = [None] * len(scene.ordered) if whole is None else list(whole.distance_ranges_m)
-        layers = list(zip(scene.ordered, ranges, strict=True))
-        self.shape, frame = scene.shape, Frame(scene.shape, (0, 0))
+        shape, corner = (scene.shape, (0, 0)) if whole is None else (whole.shape, whole.corner)
+        view = (0, scene.shape[0], 0, scene.shape[1]) if whole is None else whole.view
+        layers = scene.ordered
+        self.shape = scene.shape
         if window is not None:
             self.shape = (window[1] - window[0], window[3] - window[2])
-            frame = Frame(scene.shape, (window[0], window[2]))
-            layers = [(_cut(layer, window), range_m) for layer, range_m in layers if layer.alpha[_box(window)].any()]
-        self.layers = [PreparedLayer(layer, split_channels, frame, range_m) for layer, range_m in layers]
+            corner = (corner[0] + window[0], corner[1] + window[2])
+            view = (
+                max(view[0] - window[0], 0),
+                min(view[1] - window[0], self.shape[0]),
+                max(view[2] - window[2], 0),
+                min(view[3] - window[2], self.shape[1]),
+            )
+            layers = tuple(_cut(layer, window) for layer in layers)
+        # all layers, also those that are not in the window: what is exact enough is decided for the whole picture
+        self.layers = [
+            PreparedLayer(layer, split_channels, Frame(shape, corner), range_m, view)
+            for layer, range_m in zip(layers, distance_ranges_m(scene), strict=True)
+        ]
 
     @cached_property
     def mean_light(self) -> float:
@@ -152,11 +164,11 @@ class PreparedScene:
         return mean_light(self._scene)
 
 
-def _box(window: tuple[int, int, int, int]) -> tuple[slice, slice]:
+def _box(window: Box) -> tuple[slice, slice]:
     return slice(window[0], window[1]), slice(window[2], window[3])
 
 
-def _cut(layer: Layer, window: tuple[int, int, int, int]) -> Layer:
+def _cut(layer: Layer, window: Box) -> Layer:
     box = _box(window)
     distance = layer.distance_m if isinstance(layer.distance_m, float) else layer.distance_m[box]
     known = None if layer.known is None else layer.known[box]

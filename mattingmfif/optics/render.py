@@ -25,7 +25,7 @@ from mattingmfif.optics.kernels import over_in_place
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
 from mattingmfif.optics.prepared import PreparedLayer, PreparedScene, Radius
 from mattingmfif.optics.psf import airy_kernel
-from mattingmfif.optics.scene import Scene, mean_light
+from mattingmfif.optics.scene import Scene, distance_ranges_m, mean_light
 
 Float32 = npt.NDArray[np.float32]
 
@@ -172,33 +172,52 @@ class _Stage:
     def _in_cells(self, focus_distance_m: float, radius_scale: float, with_maps: bool) -> Maps:
         """As `_photographed`, cell by cell, each through the opening as it is seen from there."""
         assert self.uncut is not None
-        image = np.empty((*self.shape, 3), np.float32)
-        trust = np.empty(self.shape, np.float32) if with_maps else None
+        image = np.zeros((*self.shape, 3), np.float32)
+        trust = np.zeros(self.shape, np.float32) if with_maps else None
         boundary = np.zeros(self.shape, bool) if with_maps else None
         greatest = self._greatest_px(focus_distance_m, radius_scale)
-        shown_rows = 0
-        for cells in rows_of_cells(self.shape, self.width_px, self.lens.aperture, greatest):
-            top, bottom = cells[0].rows
-            band = np.empty((bottom - top, self.shape[1], 3), np.float32)
-            trust_band = np.empty(band.shape[:2], np.float32)
-            shown_columns = 0
+        whole = self.uncut.part_of
+        frame, corner = (self.shape, (0, 0)) if whole is None else (whole.shape, whole.corner)
+        view = (0, self.shape[0], 0, self.shape[1]) if whole is None else whole.view
+        shown_rows = -corner[0]
+        for cells in rows_of_cells(frame, self.width_px, self.lens.aperture, greatest):
+            start, end = (row - corner[0] for row in cells[0].rows)
+            top, bottom = max(start, view[0]), min(end, view[1])
+            if top >= bottom:
+                shown_rows = end
+                continue
+            band = np.zeros((bottom - top, self.shape[1], 3), np.float32)
+            trust_band = np.zeros(band.shape[:2], np.float32)
+            shown_columns = -corner[1]
             for cell in cells:
-                scene = PreparedScene(self.uncut, self.split_channels, cell.window)
+                first, last = (column - corner[1] for column in cell.columns)
+                left, right = max(first, view[2]), min(last, view[3])
+                if left >= right:
+                    shown_columns = last
+                    continue
+                window = (
+                    max(cell.window[0] - corner[0], 0),
+                    min(cell.window[1] - corner[0], self.shape[0]),
+                    max(cell.window[2] - corner[1], 0),
+                    min(cell.window[3] - corner[1], self.shape[1]),
+                )
+                scene = PreparedScene(self.uncut, self.split_channels, window)
                 scene.mean_light = self.light_of_all
                 aperture = cell.aperture(self.lens.aperture)
                 light, trusted, edges = self._photographed(scene, aperture, focus_distance_m, radius_scale, with_maps)
-                left, right = cell.columns
-                y, x = top - cell.window[0], left - cell.window[2]
+                y, x = top - window[0], left - window[2]
                 inner = (slice(y, y + bottom - top), slice(x, x + right - left))
-                fade_in(band, light[inner], left, shown_columns - left, axis=1)
+                overlap, skipped = shown_columns - first, left - first
+                fade_in(band, light[inner], left, overlap, axis=1, skipped=skipped)
                 if trusted is not None and boundary is not None and edges is not None:
-                    fade_in(trust_band, trusted[inner], left, shown_columns - left, axis=1)
+                    fade_in(trust_band, trusted[inner], left, overlap, axis=1, skipped=skipped)
                     boundary[top:bottom, left:right] |= edges[inner]
-                shown_columns = right
-            fade_in(image, band, top, shown_rows - top, axis=0)
+                shown_columns = last
+            overlap, skipped = shown_rows - start, top - start
+            fade_in(image, band, top, overlap, axis=0, skipped=skipped)
             if trust is not None:
-                fade_in(trust, trust_band, top, shown_rows - top, axis=0)
-            shown_rows = bottom
+                fade_in(trust, trust_band, top, overlap, axis=0, skipped=skipped)
+            shown_rows = end
         return image, trust, boundary
 
     def _radii(
@@ -213,9 +232,9 @@ class _Stage:
         """The greatest blur radius of anything in the scene, without sign, axial colour and curvature included."""
         assert self.uncut is not None
         lens, greatest = self.lens, 0.0
-        for layer in self.uncut.layers:
-            for distance in (np.min(layer.distance_m), np.max(layer.distance_m)):
-                radius = lens.blur_radius_px(float(distance), focus_distance_m, self.width_px)
+        for range_m in distance_ranges_m(self.uncut):
+            for distance in range_m:
+                radius = lens.blur_radius_px(distance, focus_distance_m, self.width_px)
                 greatest = max(greatest, abs(radius))
         shift = max(map(abs, lens.axial_colour_dioptres)) + abs(lens.field_curvature_dioptres)
         per_dioptre = lens.blur_per_dioptre_px(focus_distance_m, self.width_px)

@@ -69,10 +69,16 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """What a window must know of the scene it is cut from: mean light, every layer's nearest and farthest metres."""
+    """What a window must know of the scene it is cut from, to be photographed as the whole would be.
 
+    `view` is what of the window is wanted (rows y0..y1, columns x0..x1); the rest of a frame is left undefined.
+    """
+
+    shape: tuple[int, int]
+    corner: tuple[int, int]  # row and column of the whole at which the window begins, multiples of 8
+    view: tuple[int, int, int, int]
     mean_light: float
-    distance_ranges_m: tuple[tuple[float, float], ...]
+    distance_ranges_m: tuple[tuple[float, float], ...]  # of every layer, nearest and farthest
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +112,13 @@ class Scene:
         if self.part_of is not None:
             return tuple(self.layers)  # a window may not see a layer's greatest distance
         return tuple(sorted(self.layers, key=lambda layer: layer.greatest_distance_m))
+
+
+def distance_ranges_m(scene: Scene) -> tuple[tuple[float, float], ...]:
+    """Nearest and farthest metres of every layer of `scene.ordered`; those of the whole for a window."""
+    if scene.part_of is not None:
+        return scene.part_of.distance_ranges_m
+    return tuple((float(np.min(layer.distance_m)), float(np.max(layer.distance_m))) for layer in scene.ordered)
 
 
 def mean_light(scene: Scene) -> float:

@@ -12,6 +12,7 @@ from mattingmfif import FocalStackDataset, open_shards
 from mattingmfif.dataset.camera import lens_of
 from mattingmfif.dataset.card import write_card
 from mattingmfif.dataset.layer_store import lowered, store_layers
+from mattingmfif.dataset.make import aligned_mask
 from mattingmfif.dataset.photograph import photograph
 from mattingmfif.dataset.retake import Retake
 from mattingmfif.dataset.sample import (
@@ -65,16 +66,16 @@ def scene_of(margin, bits, with_known):
     return Scene(layers)
 
 
-def record_of(margin=0, bits=8, quality="exact", with_known=True, seed=0):
+def record_of(margin=0, bits=8, quality="exact", with_known=True, seed=0, cats_eye=0.0, **faults):
     scene = scene_of(margin, bits, with_known)
-    lens = ThinLens(50.0, 5.6, 36.0, Aperture(blades=7, roundness=0.5))
+    lens = ThinLens(50.0, 5.6, 36.0, Aperture(blades=7, roundness=0.5, cats_eye=cats_eye), **faults)
     inner = np.s_[margin : scene.shape[0] - margin, margin : scene.shape[1] - margin]
     exposures = list(expose_stack(scene, lens, FOCUS_M, quality, image_width_px=330.0))
     depth_m = np.ascontiguousarray(scene_depth_m(scene)[inner])
     stored_m = decode_depth(*encode_depth(depth_m))
     radii = np.abs(np.stack([lens.blur_radius_px(stored_m, s, 330) for s in FOCUS_M]))
     sharpest = np.where(radii.min(axis=0) <= 0.5, radii.argmin(axis=0), 255).astype(np.uint8)
-    boundary = np.logical_or.reduce([exposure.boundary[inner] for exposure in exposures])
+    boundary = np.logical_or.reduce([aligned_mask(e.boundary, e.magnification)[inner] for e in exposures])
     trust_codes = [np.floor(np.clip(e.trust[inner], 0, 1) * 255 + 0.25).astype(np.uint8) for e in exposures]
     ranges = [(float(np.min(layer.distance_m)), float(np.max(layer.distance_m))) for layer in scene.ordered]
     return SampleRecord(
@@ -88,6 +89,7 @@ def record_of(margin=0, bits=8, quality="exact", with_known=True, seed=0):
             sensor_width_mm=36.0,
             image_width_px=330,
             aperture=asdict(lens.aperture),
+            lens_options=faults,
         ),
         layers=[LayerRecord(kind="subject", source=0, near_m=near, far_m=far) for near, far in ranges],
         focus_plan="layers",
@@ -118,6 +120,8 @@ CASES = {
     "exact, margin": {"margin": 16, "with_known": False},
     "fast, 16 bits": {"bits": 16, "quality": "fast"},
     "exact, png": {"codec": "png"},
+    "exact, cat's eye": {"cats_eye": 0.8},
+    "fast, bent field, breathing": {"quality": "fast", "field_curvature_dioptres": 0.1, "breathing": 1.0},
 }
 
 
