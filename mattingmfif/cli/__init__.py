@@ -1,6 +1,6 @@
 """The command line: each command parses its words, calls one function and prints. Everything heavy is imported inside.
 
-    photos     samples
+    photos     samples, scan
     lens       blur
     build      plan, build, index, status
     dataset    verify, audit, preview, card, recipes

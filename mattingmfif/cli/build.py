@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mattingmfif.cli.group import FOLDER, cli
+from mattingmfif.cli.group import DEFAULT_RECIPE, FOLDER, cli
 from mattingmfif.cli.progress import Shown, duration
 from mattingmfif.errors import UserError
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from mattingmfif.dataset.planning import Request
     from mattingmfif.dataset.run import Summary
-
-DEFAULT_RECIPE = "mattingmfif-4k"
 
 
 def _build_options(command: Any) -> Any:

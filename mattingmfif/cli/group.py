@@ -8,6 +8,7 @@ import click
 
 from mattingmfif import __version__
 
+DEFAULT_RECIPE = "mattingmfif-4k"
 #: a folder given on the command line
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
