@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from mattingmfif.dataset.files import ByteFile, inside, is_remote
 from mattingmfif.dataset.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES
+from mattingmfif.dataset.offsets import unpacked_bytes
 from mattingmfif.dataset.reader import Sample, ShardFile, place_name, shard_places
 from mattingmfif.dataset.sample import TRUST_COLUMNS
 from mattingmfif.errors import EXIT_FAULTS, UserError
@@ -94,8 +95,12 @@ def _from_manifest(out: str | Path, places: list[Path | str]) -> list[tuple[int,
         file = ByteFile(place)
         if file.size_bytes > MAX_MANIFEST_BYTES:
             return None
-        with file.stream() as stream:
-            table = pq.read_table(stream, columns=["shard", "row", "frames", "height", "width"])
+        with file.stream() as stream, pq.ParquetFile(stream) as manifest:
+            groups = range(manifest.metadata.num_row_groups)
+            unpacked = sum(unpacked_bytes(manifest.metadata.row_group(k), lambda leaf: False) for k in groups)
+            if unpacked > MAX_MANIFEST_BYTES:
+                return None
+            table = manifest.read(columns=["shard", "row", "frames", "height", "width"])
     except (OSError, ValueError, pa.ArrowException):
         return None
     numbers = {place_name(item): number for number, item in enumerate(places)}

@@ -34,6 +34,12 @@ def column_spans(row_group: Any) -> dict[str, Span]:
     return chunks
 
 
+def unpacked_bytes(row_group: Any, left_out: Callable[[str], bool]) -> int:
+    """Bytes to which the columns of a row group unpack, by what the footer says, without those of `left_out`."""
+    columns = (row_group.column(index) for index in range(row_group.num_columns))
+    return sum(int(item.total_uncompressed_size) for item in columns if not left_out(item.path_in_schema))
+
+
 def cell_span(read: Callable[[int, int], bytes], chunk: Span, file_bytes: int) -> Span | None:
     """(offset, bytes) of the value of a one-value chunk in its file; None for an absent cell; SpanError if damaged.
 
@@ -43,7 +49,7 @@ def cell_span(read: Callable[[int, int], bytes], chunk: Span, file_bytes: int) -
     if start < 4 or size < 1 or start + size > file_bytes:
         raise SpanError(f"a column chunk of {size} bytes at {start} does not fit into {file_bytes} bytes")
     front = read(start, min(size, _FRONT_BYTES))
-    page_bytes = _page_bytes(front)
+    page_bytes = page_sizes(front)[1]
     header = size - page_bytes
     if not 0 < header <= _MAX_HEADER_BYTES or header + 4 > len(front):
         raise SpanError("the page does not fill its column chunk")
@@ -59,14 +65,18 @@ def cell_span(read: Callable[[int, int], bytes], chunk: Span, file_bytes: int) -
     return start + value_at + 4, length
 
 
-def _page_bytes(front: bytes) -> int:
-    """Field 3 of a Thrift compact PageHeader: fields 1 to 3 are i32 (type, bytes uncompressed, bytes compressed)."""
-    at, value = 0, 0
+def page_sizes(front: bytes) -> tuple[int, int]:
+    """(bytes when decompressed, bytes in the file) of the page that begins with `front`; SpanError if damaged.
+
+    Fields 1 to 3 of a Thrift compact PageHeader are i32: type, bytes uncompressed, bytes compressed.
+    """
+    at, values = 0, []
     for _ in range(3):
         if at >= len(front) or front[at] != 0x15:  # field number one higher than the last, type i32
             raise SpanError("the page header is damaged")
         at, value = _zigzag(front, at + 1)
-    return value
+        values.append(value)
+    return values[1], values[2]
 
 
 def _zigzag(data: bytes, at: int) -> tuple[int, int]:

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from mattingmfif.dataset.cells import read_cell, read_header
 from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.files import ByteFile, inside, is_remote, list_folder
-from mattingmfif.dataset.offsets import Span, cell_span, column_spans
+from mattingmfif.dataset.offsets import Span, cell_span, column_spans, page_sizes, unpacked_bytes
 from mattingmfif.dataset.sample import (
     ALPHA_COLUMNS,
     FORMAT_VERSION,
@@ -45,7 +45,7 @@ from mattingmfif.dataset.sample import (
     SourceRecord,
     decode_depth,
 )
-from mattingmfif.dataset.schema import RECORD_COLUMNS, columns_of
+from mattingmfif.dataset.schema import RECORD_COLUMNS, columns_of, is_blob
 from mattingmfif.dataset.shards import parse_shard_name
 from mattingmfif.dataset.tiff import Image, TiffHeader, Window, decode_window
 from mattingmfif.errors import EXIT_FAULTS, UserError
@@ -57,6 +57,8 @@ Codes = npt.NDArray[Any]
 
 #: the columns of a record other than images are a few kB; more is damage
 _MAX_RECORD_BYTES = 1 << 24
+#: the head of a page with its statistics takes less than this
+_PAGE_HEAD_BYTES = 4096
 #: tile tables that a shard keeps, a kilobyte each
 _MAX_HEADERS = 1 << 12
 
@@ -121,6 +123,7 @@ class ShardFile:
             footer, schema = file.metadata, file.schema_arrow
             self._chunks = [column_spans(footer.row_group(k)) for k in range(footer.num_row_groups)]
             rows = [footer.row_group(k).num_rows for k in range(footer.num_row_groups)]
+            self._record_bytes = [unpacked_bytes(footer.row_group(k), is_blob) for k in range(footer.num_row_groups)]
             stream.close()
         except (OSError, pa.ArrowException, ValueError, TypeError) as error:
             message = f"{name}: not a whole Parquet file ({redacted(_line(error))}); build again"
@@ -143,10 +146,13 @@ class ShardFile:
     def record(self, row: int) -> dict[str, Any]:
         """The columns of a row other than images, as plain values."""
         columns = [*RECORD_COLUMNS, *(["layer_store"] if self.store == "layers" else [])]
-        sizes = [size for leaf, (_, size) in self._chunks[row].items() if leaf.partition(".")[0] in columns]
+        chunks = [span for leaf, span in self._chunks[row].items() if leaf.partition(".")[0] in columns]
         try:
-            if sum(sizes) > _MAX_RECORD_BYTES:
-                raise ValueError(f"{sum(sizes)} bytes of record")
+            total = max(sum(size for _, size in chunks), self._record_bytes[row])
+            if not is_remote(self._bytes.place):  # what the footer says may be a lie; reading all pages' heads is cheap
+                total = max(total, sum(self._unpacked(*span) for span in chunks))
+            if total > _MAX_RECORD_BYTES:
+                raise ValueError(f"{total} bytes of record")
             with self._bytes.stream() as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
                 values = file.read_row_group(row, columns=columns).to_pylist()
             if len(values) != 1:
@@ -154,6 +160,13 @@ class ShardFile:
             return dict(values[0])
         except (OSError, pa.ArrowException, ValueError, TypeError) as error:
             raise self.fault(row, "record", error) from None
+
+    def _unpacked(self, start: int, size: int) -> int:
+        """Bytes to which a column chunk of one page unpacks."""
+        unpacked, packed = page_sizes(self.read(start, min(size, _PAGE_HEAD_BYTES)))
+        if not 0 <= packed <= size <= packed + _PAGE_HEAD_BYTES or unpacked < 0:
+            raise ValueError("a column chunk of more than one page")
+        return unpacked
 
     def span(self, row: int, column: str) -> Span | None:
         """(offset, bytes) of an image cell in the file, None where the sample has none."""

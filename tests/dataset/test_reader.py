@@ -6,10 +6,13 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mattingmfif.dataset.reader import open_shards
 from mattingmfif.dataset.sample import pixel_sha256
+from mattingmfif.dataset.schema import is_blob, leaf_paths
 from mattingmfif.errors import UserError
 
 
@@ -163,3 +166,21 @@ def test_a_damaged_shard_gives_a_user_error_with_its_name_or_reads_and_takes_lit
         assert peak() < 20_000_000
     assert outcomes["error"] >= 50, outcomes
     assert all(path.name in message and "\n" not in message for message in messages)
+
+
+def test_a_record_that_would_unpack_to_much_is_refused_before_memory_is_taken(
+    tmp_path, make_record, put_shard, peak_bytes
+):
+    """A hundred megabytes of text packs into some kilobytes."""
+    path = put_shard(tmp_path, [make_record(height=40, width=50)]).path
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("licence")
+    table = table.set_column(place, table.schema.field(place), pa.array(["x" * 100_000_000]))
+    kinds = {leaf: "none" if is_blob(leaf) else "zstd" for leaf in leaf_paths()}
+    pq.write_table(table, path, compression=kinds, use_dictionary=False, write_statistics=False)
+    del table
+    assert path.stat().st_size < 1_000_000
+    with peak_bytes() as peak, pytest.raises(UserError, match=r"record: damaged \(100\d+ bytes of record\)"):
+        open_shards(path)[0]
+    assert peak() < 20_000_000
+    assert pa.total_allocated_bytes() < 20_000_000
