@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mattingmfif.cli.group import DEFAULT_RECIPE, FOLDER, cli
+from mattingmfif.cli.group import DEFAULT_RECIPE, FOLDER, PLACE, cli
 from mattingmfif.cli.progress import Shown, duration
 from mattingmfif.errors import UserError
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def _build_options(command: Any) -> Any:
     options = [
-        click.option("--src", type=FOLDER, required=True, help="Folder of photographs, searched recursively."),
-        click.option("--out", type=FOLDER, required=True, help="Folder of the dataset."),
+        click.option("--src", type=PLACE, required=True, help="Folder of photographs, searched recursively; or s3://…"),
+        click.option("--out", type=PLACE, required=True, help="Folder of the dataset; or s3://…"),
         click.option(
             "--recipe", default=DEFAULT_RECIPE, show_default=True, metavar="NAME|PATH", help="See `recipes list`."
         ),
@@ -75,6 +75,7 @@ def _build_options(command: Any) -> Any:
 def _request(words: dict[str, Any]) -> Request:
     """What the build options ask for."""
     import os
+    from pathlib import Path
 
     from mattingmfif.dataset.engines import Engine
     from mattingmfif.dataset.layer_store import refuse_baked_noise
@@ -90,7 +91,7 @@ def _request(words: dict[str, Any]) -> Request:
     }
     recipe = recipe.replaced({key: value for key, value in overrides.items() if value is not None})
     for name in ("src", "mattes", "depth"):
-        if words[name] is not None and not words[name].is_dir():
+        if isinstance(words[name], Path) and not words[name].is_dir():
             raise UserError(f"--{name} {words[name]}: no such folder")
     if words["store"] == "layers":
         refuse_baked_noise(recipe)
@@ -148,8 +149,8 @@ def plan(dry_run: bool, **words: Any) -> None:
 
 
 @cli.command()
-@click.argument("out", type=FOLDER)
-def index(out: Path) -> None:
+@click.argument("out", type=PLACE)
+def index(out: Path | str) -> None:
     """Make manifest, sources, rejects, card and previews when all tasks of a plan have ended."""
     from mattingmfif.dataset.run import index_folder
 
@@ -157,9 +158,9 @@ def index(out: Path) -> None:
 
 
 @cli.command()
-@click.argument("out", type=FOLDER)
+@click.argument("out", type=PLACE)
 @click.option("--deep/--quick", default=None, help="Read every page of every shard, or footers only.")
-def status(out: Path, deep: bool | None) -> None:
+def status(out: Path | str, deep: bool | None) -> None:
     """Say how far a build is: shards whole, missing and damaged, refused photographs, who is at work."""
     from mattingmfif.dataset.status import folder_status, status_lines
 

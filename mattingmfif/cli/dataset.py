@@ -7,19 +7,19 @@ from typing import Any
 
 import click
 
-from mattingmfif.cli.group import FOLDER, cli
+from mattingmfif.cli.group import FOLDER, PLACE, cli
 from mattingmfif.errors import EXIT_FAULTS
 
 
 @cli.command()
-@click.argument("out", type=FOLDER)
+@click.argument("out", type=PLACE)
 @click.option(
     "--rerender", type=click.IntRange(min=0), default=0, metavar="N", help="Make N samples again and compare."
 )
-@click.option("--src", type=FOLDER, help="The photographs, for --rerender.")
+@click.option("--src", type=PLACE, help="The photographs, for --rerender.")
 @click.option("--mattes", type=FOLDER, help="As in `build`.")
 @click.option("--depth", type=FOLDER, help="As in `build`.")
-def verify(out: Path, rerender: int, src: Path | None, mattes: Path | None, depth: Path | None) -> None:
+def verify(out: Path | str, rerender: int, src: Path | str | None, mattes: Path | None, depth: Path | None) -> None:
     """Check a dataset: schema, counts, checksums, physics, splits; exit code 1 when something is wrong."""
     from mattingmfif.dataset.check import check_folder
 

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mattingmfif import __version__
 
 DEFAULT_RECIPE = "mattingmfif-4k"
+
+
+class Place(click.ParamType):  # type: ignore[type-arg]
+    """A folder on this machine as a Path, or the address of a remote one (`s3://…`) as a str."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value as a Path or an address."""
+        return value if isinstance(value, Path) or "://" in value else FOLDER.convert(value, param, ctx)
+
+
 #: a folder given on the command line
 FOLDER = click.Path(file_okay=False, path_type=Path)
+#: the same, or an address
+PLACE = Place()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

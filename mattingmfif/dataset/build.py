@@ -7,6 +7,7 @@ left out with its reason, and the run goes on.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,13 +15,15 @@ from pathlib import Path
 
 from mattingmfif import __version__
 from mattingmfif.dataset.engines import MOST_DEATHS, Workers, run_tasks
+from mattingmfif.dataset.files import inside
 from mattingmfif.dataset.intake import Inputs
 from mattingmfif.dataset.make import make_sample
 from mattingmfif.dataset.memory import SPREAD, assumed_bytes, available_bytes, fitting_workers
 from mattingmfif.dataset.out_folder import DATA_FOLDER, Journal
 from mattingmfif.dataset.plan import Plan, PlannedSample, PlannedShard, Reject
+from mattingmfif.dataset.remote import Mirror, put_file
 from mattingmfif.dataset.sample import SampleRecord
-from mattingmfif.dataset.shards import REFUSED_KEY, refused_in_shard, shard_is_complete, write_shard
+from mattingmfif.dataset.shards import REFUSED_KEY, refused_in_shard, write_shard
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, Refused, UserError
 
 
@@ -33,6 +36,7 @@ class ShardTask:
     inputs: Inputs
     out: Path
     on_error: str
+    upload_to: str | None = None  # the address of the remote folder for which `out` stands
     without: tuple[str, ...] = ()
     blind_deaths: int = 0  # rounds in which workers died before they said over which sample
 
@@ -78,7 +82,8 @@ def render_shard(task: ShardTask) -> ShardRecord:
                 continue
             journal.begin(task.shard, sample.sample_id)
             try:
-                record = make_sample(plan, sample, task.inputs)
+                with task.inputs.at_hand(plan.sources[index].path for index in sample.sources) as inputs:
+                    record = make_sample(plan, sample, inputs)
             except Refused as refusal:
                 leave_out(sample, refusal.reason, refusal.detail, refusal.stage)
                 continue
@@ -91,10 +96,9 @@ def render_shard(task: ShardTask) -> ShardRecord:
             counts["frames"] += len(record.frames)
             yield record
 
-    error, total_bytes = "", 0
-    try:
-        total_bytes = write_shard(
-            task.out / DATA_FOLDER / task.shard,
+    def write(folder: Path) -> int:
+        written = write_shard(
+            folder / task.shard,
             records(),
             codec=plan.codec,
             plan_id=plan.plan_id,
@@ -104,7 +108,18 @@ def render_shard(task: ShardTask) -> ShardRecord:
             store=plan.store,
             preview_long_side_px=plan.recipe.output.preview_long_side_px,
             closing_metadata=lambda: {REFUSED_KEY: json.dumps([asdict(item) for item in refused], sort_keys=True)},
-        ).total_bytes
+        )
+        if task.upload_to is not None:
+            put_file(written.path, inside(task.upload_to, DATA_FOLDER, task.shard))
+        return written.total_bytes
+
+    error, total_bytes = "", 0
+    try:
+        if task.upload_to is None or (task.out / DATA_FOLDER).is_dir():
+            total_bytes = write(task.out / DATA_FOLDER)
+        else:  # on another machine than the one that keeps the mirror
+            with tempfile.TemporaryDirectory(prefix="mattingmfif-") as folder:
+                total_bytes = write(Path(folder))
     except OSError as problem:
         error = f"{problem.strerror or problem}"
     except MemoryError:
@@ -130,7 +145,7 @@ def render_missing(
     plan: Plan,
     shards: Sequence[PlannedShard],
     inputs: Inputs,
-    out: Path,
+    mirror: Mirror,
     *,
     workers: Workers,
     on_error: str,
@@ -141,12 +156,20 @@ def render_missing(
     `on_progress` is told how many are whole: first without a record, then of each that is finished, with its CPU-s.
     Raises UserError with exit code 3 for a disk error and with exit code 1 under --on-error stop.
     """
+    out = mirror.folder.absolute()
     journal = Journal(out)
     journal.open()
     waiting = [
-        ShardTask(plan=plan.part(shard), shard=shard.name, inputs=inputs, out=out, on_error=on_error)
+        ShardTask(
+            plan=plan.part(shard),
+            shard=shard.name,
+            inputs=inputs,
+            out=out,
+            on_error=on_error,
+            upload_to=mirror.address,
+        )
         for shard in shards
-        if not shard_is_complete(out / DATA_FOLDER / shard.name, plan.plan_id, deep=True)
+        if not mirror.whole(shard.name, plan.plan_id)
     ]
     before = done = len(shards) - len(waiting)
     on_progress(done, None, 0.0)

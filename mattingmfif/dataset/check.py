@@ -8,6 +8,7 @@ from pathlib import Path
 from mattingmfif.dataset.intake import Inputs
 from mattingmfif.dataset.make import make_sample
 from mattingmfif.dataset.plan import read_plan
+from mattingmfif.dataset.remote import mirrored
 from mattingmfif.dataset.sample import SampleRecord
 from mattingmfif.dataset.threads import one_thread
 from mattingmfif.dataset.verify import VerifyReport, verify
@@ -15,31 +16,39 @@ from mattingmfif.errors import UserError
 
 
 def check_folder(
-    out: Path,
+    out: Path | str,
     rerender: int = 0,
-    src: Path | None = None,
+    src: Path | str | None = None,
     mattes: Path | None = None,
     depth: Path | None = None,
     on_sample: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """The report on a dataset folder; `rerender` samples are made again from the photographs in `src`.
 
-    Raises UserError where there is nothing to look at, or no photographs to make samples from.
+    A remote folder is fetched for the while. Raises UserError where there is nothing to look at, or no photographs to
+    make samples from.
     """
-    if not out.is_dir():
+    if isinstance(out, Path) and not out.is_dir():
         raise UserError(f"{out}: no such folder")
     if rerender and src is None:
         raise UserError("--rerender: needs --src, the folder of the photographs (and --mattes, --depth as in `build`)")
-    make = None
-    if rerender and src is not None:
-        plan = read_plan(out)
-        if plan is None:
-            raise UserError(f"{out}: no plan.json, so its samples cannot be made again")
-        by_id = {sample.sample_id: sample for sample in plan.samples}
-        inputs = Inputs(src=src, mattes=mattes, depth=depth)
+    with mirrored(out) as mirror:
+        mirror.pull_shards()
+        make = None
+        if rerender and src is not None:
+            make = _maker(mirror.folder, Inputs(src=src, mattes=mattes, depth=depth))
+        return verify(mirror.folder, rerender=rerender, rerender_sample=make, on_sample=on_sample)
 
-        def make(sample_id: str) -> SampleRecord:
-            with one_thread():
-                return make_sample(plan, by_id[sample_id], inputs)
 
-    return verify(out, rerender=rerender, rerender_sample=make, on_sample=on_sample)
+def _maker(out: Path, inputs: Inputs) -> Callable[[str], SampleRecord]:
+    plan = read_plan(out)
+    if plan is None:
+        raise UserError(f"{out}: no plan.json, so its samples cannot be made again")
+    by_id = {sample.sample_id: sample for sample in plan.samples}
+
+    def make(sample_id: str) -> SampleRecord:
+        sample = by_id[sample_id]
+        with inputs.at_hand(plan.sources[index].path for index in sample.sources) as here, one_thread():
+            return make_sample(plan, sample, here)
+
+    return make

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mattingmfif.dataset.build import ShardTask, render_shard
 from mattingmfif.dataset.engines import open_workers, run_alone
+from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.intake import Inputs, input_files
 from mattingmfif.dataset.memory import SPREAD, available_bytes, fitting_workers
 from mattingmfif.dataset.out_folder import DATA_FOLDER, locked, prepare_out
@@ -26,6 +27,7 @@ from mattingmfif.dataset.planning import (
     refuse_other_plan,
     resolved,
 )
+from mattingmfif.dataset.remote import Mirror, mirrored
 from mattingmfif.dataset.run import clean
 from mattingmfif.dataset.shards import parse_shard_name, shard_name
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, UserError
@@ -86,8 +88,13 @@ def plan_report(request: Request, tell: Tell, write: bool = False) -> Iterator[s
     A plan that is there is measured again, not scanned again; one of which no shard was made yet gives way to another.
     Raises UserError when it cannot fit or would make nothing; then nothing is written.
     """
-    request = resolved(request)
-    plan, scan = _planned(request, tell)
+    with mirrored(request.out) as mirror:
+        yield from _report(resolved(request), mirror, tell, write)
+
+
+def _report(request: Request, mirror: Mirror, tell: Tell, write: bool) -> Iterator[str]:
+    out = mirror.folder
+    plan, scan = _planned(request, mirror, tell)
     refused = Counter(item.reason for item in plan.rejects)
     kinds = Counter(item.kind for item in plan.samples)
     splits = Counter(item.split for item in plan.samples)
@@ -109,7 +116,8 @@ def plan_report(request: Request, tell: Tell, write: bool = False) -> Iterator[s
     total = len(plan.samples)
     yield f"measured  {measured.samples} samples in {time.monotonic() - begin:.0f} s"
     yield f"frames    about {measured.frames * total:.0f}"
-    free = shutil.disk_usage(_existing(request.out)).free
+    # of a remote folder, too, a copy lies here while the index is made
+    free = shutil.disk_usage(_existing(out)).free
     yield f"size      about {measured.total_bytes * total / 1e9:.2f} GB; free {free / 1e9:.0f} GB"
     yield f"CPU       about {(measured.cpu_s * total + scan.cpu_s) / 3600:.3f} h, {measured.cpu_s:.1f} s a sample"
     need, memory = int(measured.peak_bytes * SPREAD), available_bytes()
@@ -117,13 +125,16 @@ def plan_report(request: Request, tell: Tell, write: bool = False) -> Iterator[s
     yield f"memory    {measured.peak_bytes / 1e9:.2f} GB a worker; {jobs} workers, {memory / 1e9:.1f} GB available"
     _refuse_what_cannot_fit(request, int(measured.total_bytes * total * SPREAD), free, need, memory)
     if write:
-        _keep(plan, request)
-        yield f"written   {request.out / PLAN_FILE}"
+        _keep(plan, mirror)
+        yield f"written   {redacted(str(mirror.address or out / PLAN_FILE))}"
 
 
 def _refuse_what_cannot_fit(request: Request, size: int, free: int, need: int, memory: int) -> None:
     if size + DISK_RESERVE_BYTES > free:
-        raise UserError(f"--out {request.out}: needs about {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free", EXIT_IO)
+        raise UserError(
+            f"--out {redacted(str(request.out))}: needs about {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            EXIT_IO,
+        )
     if request.engine.name != "loky":
         return  # whose memory it is, knows the cluster
     if need > memory:
@@ -140,15 +151,15 @@ def _refuse_what_cannot_fit(request: Request, size: int, free: int, need: int, m
         )
 
 
-def _planned(request: Request, tell: Tell) -> tuple[Plan, Cost]:
+def _planned(request: Request, mirror: Mirror, tell: Tell) -> tuple[Plan, Cost]:
     """The plan of the folder where it is that of the request, else a new one, and what its scan took."""
-    found = read_plan(request.out) if request.out.is_dir() else None
+    found = read_plan(mirror.folder) if mirror.folder.is_dir() else None
     if found is not None:
         paths, inputs = photos_and_inputs(request)
         try:
             refuse_other_plan(found, request, input_files(paths, inputs))
         except UserError:
-            if _has_shards(request.out):
+            if _has_shards(mirror):
                 raise
         else:
             return found, Cost()
@@ -156,18 +167,22 @@ def _planned(request: Request, tell: Tell) -> tuple[Plan, Cost]:
         return make_plan(request, workers, tell)
 
 
-def _keep(plan: Plan, request: Request) -> None:
-    prepare_out(request.out)
-    with locked(request.out) as alone:
-        found = read_plan(request.out)
-        if found is not None and found.plan_id != plan.plan_id and _has_shards(request.out):
-            raise UserError(f"--out {request.out}: a build of another plan has begun there meanwhile")
-        clean(request.out, alone)
-        write_plan(plan, request.out)
+def _keep(plan: Plan, mirror: Mirror) -> None:
+    out = mirror.folder
+    prepare_out(out)
+    with locked(out) as alone:
+        found = read_plan(out)
+        if found is not None and found.plan_id != plan.plan_id and _has_shards(mirror):
+            raise UserError(f"--out {out}: a build of another plan has begun there meanwhile")
+        clean(out, alone)
+        write_plan(plan, out)
+    mirror.push()
 
 
-def _has_shards(out: Path) -> bool:
-    data = out / DATA_FOLDER
+def _has_shards(mirror: Mirror) -> bool:
+    if mirror.address is not None:
+        return bool(mirror.shards())
+    data = mirror.folder / DATA_FOLDER
     return data.is_dir() and any(parse_shard_name(path.name) for path in data.iterdir())
 
 

@@ -5,16 +5,22 @@ Scan and render go through the same function, so that what was judged is what is
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from mattingmfif.dataset.files import inside, is_remote, list_folder
 from mattingmfif.dataset.plan import Reject
 from mattingmfif.dataset.recipe import Recipe
+from mattingmfif.dataset.remote import fetch_file, stays_inside
 from mattingmfif.errors import Refused
 from mattingmfif.matting.segment import Subjects, UserInput, find_subjects
 from mattingmfif.matting.sidecars import matte_files, read_user_input
@@ -23,18 +29,41 @@ from mattingmfif.photo.duplicates import perceptual_hash
 from mattingmfif.photo.gates import SharpnessReport, check_parts, check_sharpness, check_size, clean_grain
 from mattingmfif.photo.images import file_sha256, open_photo
 from mattingmfif.photo.overrides import OVERRIDES_FILE, Override
-from mattingmfif.photo.sources import LICENCE_FILE, Licence
+from mattingmfif.photo.sources import LICENCE_FILE, Licence, is_sidecar
 from mattingmfif.pixels.colour import Float32, linear_to_srgb, srgb_to_linear
 from mattingmfif.scene.in_place import DepthMap
+
+_FETCHES_AT_ONCE = 8
+_LISTS = (LICENCE_FILE, OVERRIDES_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """Where the photographs and what the user says about them lie."""
 
-    src: Path
+    src: Path | str  # a folder here, or the address of a remote one
     mattes: Path | None = None
     depth: Path | None = None
+
+    @contextlib.contextmanager
+    def at_hand(self, paths: Iterable[str]) -> Iterator[Inputs]:
+        """Inputs on this machine for the photographs `paths`; those of a remote folder are fetched for a while.
+
+        Raises OSError where the other side cannot be reached; a photograph that is not there any more is left out.
+        """
+        if not is_remote(self.src):
+            yield self
+            return
+        address = str(self.src)
+        with tempfile.TemporaryDirectory(prefix="mattingmfif-") as folder:
+            for path in dict.fromkeys(paths):
+                if not stays_inside(path):
+                    raise Refused("bad-name", "the name leads out of the folder")
+                (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+                for name in (path, *companions(path, _names_beside(address, path))):
+                    with contextlib.suppress(FileNotFoundError):
+                        fetch_file(inside(address, name), Path(folder) / name)
+            yield replace(self, src=Path(folder))
 
     def sidecars(self, photo_path: str) -> Iterator[tuple[str, Path]]:
         """(name in the plan, file) of everything that says something about a photograph, sorted by name."""
@@ -50,6 +79,36 @@ class Inputs:
             return find_depth(self.depth, photo_path)
         beside = find_depth(self.src, photo_path)
         return beside if beside is not None and ".depth." in beside.name else None
+
+
+@contextlib.contextmanager
+def lists_at_hand(src: Path | str) -> Iterator[Path]:
+    """The folder of photographs; of a remote one a folder with its lists of licences and overrides, for a while."""
+    if not is_remote(src):
+        yield Path(src)
+        return
+    with tempfile.TemporaryDirectory(prefix="mattingmfif-") as folder:
+        for name in _LISTS:
+            with contextlib.suppress(FileNotFoundError):
+                fetch_file(inside(str(src), name), Path(folder) / name)
+        yield Path(folder)
+
+
+def companions(photo_path: str, names: Iterable[str]) -> list[str]:
+    """Those of the relative paths that say something about a photograph: `name.alpha.png` beside `name.jpg`."""
+    start = str(PurePosixPath(photo_path).with_suffix("")) + "."
+    return [name for name in names if name.startswith(start) and is_sidecar(name)]
+
+
+@functools.lru_cache(maxsize=4)
+def _folder_names(address: str, parent: str) -> tuple[str, ...]:
+    return tuple(list_folder(inside(address, parent) if parent != "." else address))
+
+
+def _names_beside(address: str, path: str) -> list[str]:
+    """Relative paths of the files in the folder of a remote photograph; listed once by each worker."""
+    parent = PurePosixPath(path).parent
+    return [(parent / name).as_posix() for name in _folder_names(address, str(parent))]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,7 +231,11 @@ def check_focus_of_parts(prepared: Prepared, subjects: Subjects, recipe: Recipe)
 
 def scan_photo(task: ScanTask) -> Scanned | Reject:
     """Everything the plan needs to know of one photograph, or why it is refused. Never raises for the photo's fault."""
-    return examine(task)[0]
+    try:
+        with task.inputs.at_hand([task.path]) as inputs:
+            return examine(replace(task, inputs=inputs))[0]
+    except Refused as refused:
+        return Reject(path=task.path, sha256=None, stage=refused.stage, reason=refused.reason, detail=refused.detail)
 
 
 def examine(task: ScanTask) -> tuple[Scanned | Reject, Prepared | None, Subjects | None]:
@@ -183,7 +246,7 @@ def examine(task: ScanTask) -> tuple[Scanned | Reject, Prepared | None, Subjects
     override = task.override
     recipe = lenient(task.recipe) if override is not None and override.verdict == "keep" else task.recipe
     try:
-        file = task.inputs.src / task.path
+        file = Path(task.inputs.src) / task.path
         digest = file_sha256(file) if file.is_file() else None
         if override is not None and override.verdict == "refuse":
             raise Refused("overruled", override.note or "no note is given")
@@ -237,13 +300,30 @@ def input_files(paths: list[str], inputs: Inputs) -> tuple[tuple[str, str], ...]
 
     A file that cannot be read counts with the digest of nothing: the scan refuses it with its reason.
     """
-    files = {path: inputs.src / path for path in paths}
+    if is_remote(inputs.src):
+        return _remote_input_files(paths, inputs)
+    src = Path(inputs.src)
+    files = {path: src / path for path in paths}
     for path in paths:
         files |= {f"{name} of {path}": file for name, file in inputs.sidecars(path)}
-    for name in (LICENCE_FILE, OVERRIDES_FILE):
-        if (inputs.src / name).is_file():
-            files[name] = inputs.src / name
+    for name in _LISTS:
+        if (src / name).is_file():
+            files[name] = src / name
     return tuple(sorted((name, _digest(file)) for name, file in files.items()))
+
+
+def _remote_input_files(paths: list[str], inputs: Inputs) -> tuple[tuple[str, str], ...]:
+    """The same of a remote folder, a few photographs at a time: what they are called there is all that they share."""
+
+    def of_one(path: str) -> tuple[tuple[str, str], ...]:
+        with inputs.at_hand([path]) as here:
+            return input_files([path], here)
+
+    with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
+        found = {pair for pairs in pool.map(of_one, paths) for pair in pairs}
+    with lists_at_hand(inputs.src) as lists:
+        found |= {(name, _digest(lists / name)) for name in _LISTS if (lists / name).is_file()}
+    return tuple(sorted(found))
 
 
 def _digest(file: Path) -> str:

@@ -5,19 +5,23 @@ Nothing here writes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mattingmfif.dataset.engines import Engine, Workers, run_tasks
-from mattingmfif.dataset.intake import Inputs, ScanTask, input_files, scan_photo
+from mattingmfif.dataset.escape import redacted
+from mattingmfif.dataset.files import is_remote, remote
+from mattingmfif.dataset.intake import Inputs, ScanTask, input_files, lists_at_hand, scan_photo
 from mattingmfif.dataset.plan import Plan, differences, plan_identity, plan_samples, plan_shards
 from mattingmfif.dataset.recipe import Recipe
+from mattingmfif.dataset.remote import walk
 from mattingmfif.dataset.scan import settle
 from mattingmfif.errors import EXIT_FAULTS, UserError
 from mattingmfif.matting.segment import choose_segmenter
 from mattingmfif.photo.overrides import read_overrides, refuse_unknown_paths
-from mattingmfif.photo.sources import find_photos, read_licences
+from mattingmfif.photo.sources import find_photos, names_photo, read_licences
 
 #: endings of files that say something about a photograph
 SIDECAR_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".npy", ".pfm", ".txt"}
@@ -27,8 +31,8 @@ SIDECAR_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".npy", "
 class Request:
     """What a person asked `build` or `plan` for."""
 
-    src: Path
-    out: Path
+    src: Path | str  # a folder here, or the address of a remote one
+    out: Path | str
     recipe: Recipe  # with the command line's overrides in it
     seed: int = 0
     codec: str = "tiff"
@@ -110,7 +114,8 @@ def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, Cos
 
 def scan_tasks(request: Request, paths: list[str], inputs: Inputs) -> list[ScanTask]:
     """One task a photograph, with what a person says about it."""
-    licences, overrides = read_licences(request.src), read_overrides(request.src)
+    with lists_at_hand(request.src) as lists:
+        licences, overrides = read_licences(lists), read_overrides(lists)
     return [
         ScanTask(
             path=path,
@@ -129,29 +134,51 @@ def photos_and_inputs(request: Request) -> tuple[list[str], Inputs]:
 
     Raises UserError where there are none, or a file in --mattes or --depth belongs to none.
     """
-    aside = [folder for folder in (request.mattes, request.depth, request.out) if folder is not None]
-    paths = find_photos(request.src, request.follow_links, aside)[: request.limit]
+    found = _photos(request)
+    paths = found[: request.limit]
     if not paths:
         raise UserError(
-            f"--src {request.src}: no photographs in it (jpg, png, tif, webp); `mattingmfif samples DIR` writes some",
+            f"--src {redacted(str(request.src))}: no photographs in it (jpg, png, tif, webp); "
+            "`mattingmfif samples DIR` writes some",
             exit_code=EXIT_FAULTS,
         )
     inputs = inputs_of(request)
-    everything = find_photos(request.src, request.follow_links, aside)
-    refuse_strays(everything, inputs)
-    refuse_unknown_paths(read_overrides(request.src), everything)
+    refuse_strays(found, inputs)
+    with lists_at_hand(request.src) as lists:
+        refuse_unknown_paths(read_overrides(lists), found)
     return paths, inputs
+
+
+def _photos(request: Request) -> list[str]:
+    if is_remote(request.src):
+        own = _inside_source(request)
+        return [name for name in walk(str(request.src)) if names_photo(name) and not (own and name.startswith(own))]
+    aside = [folder for folder in (request.mattes, request.depth, request.out) if isinstance(folder, Path)]
+    return find_photos(request.src, request.follow_links, aside)
+
+
+def _inside_source(request: Request) -> str:
+    """Where a remote output folder lies inside the remote folder of photographs, "" where it does not."""
+    if not is_remote(request.out):
+        return ""
+    src, out = (remote(str(place))[1].rstrip("/") + "/" for place in (request.src, request.out))
+    return out.removeprefix(src) if out.startswith(src) else ""
 
 
 def inputs_of(request: Request) -> Inputs:
     """Where a request's files lie, as workers elsewhere find them."""
     mattes, depth = (None if folder is None else folder.absolute() for folder in (request.mattes, request.depth))
-    return Inputs(src=request.src.absolute(), mattes=mattes, depth=depth)
+    src = request.src.absolute() if isinstance(request.src, Path) else request.src
+    return Inputs(src=src, mattes=mattes, depth=depth)
 
 
 def refuse_strays(paths: list[str], inputs: Inputs) -> None:
     """UserError that names a file in --mattes or --depth which belongs to no photograph: a misspelt name is no wish."""
-    used = {file.resolve() for path in paths for _, file in inputs.sidecars(path)}
+    if inputs.mattes is None and inputs.depth is None:
+        return
+    # of what lies beside the photographs nothing is a stray
+    aside = replace(inputs, src=Path(os.devnull)) if is_remote(inputs.src) else inputs
+    used = {file.resolve() for path in paths for _, file in aside.sidecars(path)}
     for option, folder in (("mattes", inputs.mattes), ("depth", inputs.depth)):
         if folder is None:
             continue

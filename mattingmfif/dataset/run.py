@@ -12,12 +12,13 @@ import json
 import os
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mattingmfif import __version__
 from mattingmfif.dataset.build import Rendered, ShardRecord, render_missing, shard_rejects
 from mattingmfif.dataset.engines import Workers, open_workers
+from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.index import write_index
 from mattingmfif.dataset.intake import Inputs, input_files
 from mattingmfif.dataset.out_folder import DATA_FOLDER, Journal, Runner, locked, prepare_out
@@ -33,7 +34,8 @@ from mattingmfif.dataset.planning import (
     refuse_other_plan,
     resolved,
 )
-from mattingmfif.dataset.shards import remove_stale_temporaries, shard_is_complete
+from mattingmfif.dataset.remote import Mirror, mirrored
+from mattingmfif.dataset.shards import remove_stale_temporaries
 from mattingmfif.dataset.whole_files import write_whole
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, UserError
 
@@ -47,7 +49,7 @@ _NAMES_SHOWN = 4
 class Summary:
     """What a run made and cost; of a task its own share, with what was there before."""
 
-    out: Path
+    out: str  # as it may be shown
     samples: int
     frames: int
     total_bytes: int
@@ -67,15 +69,17 @@ def build(request: Request, tell: Tell) -> Summary:
     """
     began = time.monotonic()
     request = resolved(request)
-    prepare_out(request.out)
-    try:
-        with locked(request.out) as alone, open_workers(request.engine) as workers:
-            clean(request.out, alone)
-            return _build_locked(request, workers, tell, began)
-    except OSError as error:
-        raise UserError(
-            f"--out {request.out}: {error.strerror or error}; run the same command to go on", EXIT_IO
-        ) from error
+    with mirrored(request.out) as mirror:
+        out = mirror.folder
+        prepare_out(out)
+        try:
+            with locked(out) as alone, open_workers(request.engine) as workers:
+                clean(out, alone)
+                return _build_locked(replace(request, out=out), mirror, workers, tell, began)
+        except OSError as error:
+            raise UserError(
+                f"--out {out}: {error.strerror or error}; run the same command to go on", EXIT_IO
+            ) from error
 
 
 def build_task(request: Request, number: int, count: int, tell: Tell) -> Summary:
@@ -88,66 +92,66 @@ def build_task(request: Request, number: int, count: int, tell: Tell) -> Summary
     if not 1 <= number <= count:
         raise UserError(f"--task {number}/{count}: tasks are counted from 1/{count} to {count}/{count}")
     request = resolved(request)
-    plan = read_plan(request.out) if request.out.is_dir() else None
-    if plan is None:
-        raise UserError(f"--task: no {PLAN_FILE} in {request.out}; run `mattingmfif plan` with the same options first")
-    refuse_other_plan(plan, request, plan.inputs)
-    try:
-        with locked(request.out, shared=True), open_workers(request.engine) as workers:
-            clean(request.out, alone=False)
-            shards = plan.shards[number - 1 :: count]
-            run = _Run(request.out, tell, task=f"{number}/{count}")
-            rendered = run.render(plan, shards, inputs_of(request), workers, request.on_error)
-    except OSError as error:
-        raise UserError(
-            f"--out {request.out}: {error.strerror or error}; run the same command to go on", EXIT_IO
-        ) from error
-    summary = Summary(
-        out=request.out,
-        samples=run.samples,
-        frames=run.frames,
-        total_bytes=run.total_bytes,
-        shards=len(shards),
-        shards_before=rendered.shards_before,
-        refused=dict(sorted(run.refused.items())),
-        workers=rendered.workers,
-        peak_bytes=rendered.peak_bytes,
-        cpu_s=run.cpu_s,
-        wall_s=time.monotonic() - began,
-    )
-    log_run(f"build --task {number}/{count}", summary)
-    return summary
+    with mirrored(request.out) as mirror:
+        out = mirror.folder
+        plan = read_plan(out) if out.is_dir() else None
+        if plan is None:
+            raise UserError(f"--task: no {PLAN_FILE} in {out}; run `mattingmfif plan` with the same options first")
+        refuse_other_plan(plan, request, plan.inputs)
+        shards = plan.shards[number - 1 :: count]
+        try:
+            with locked(out, shared=True), open_workers(request.engine) as workers:
+                clean(out, alone=False)
+                run = _Run(mirror, tell, task=f"{number}/{count}")
+                rendered = run.render(plan, shards, inputs_of(request), workers, request.on_error)
+                summary = Summary(
+                    out=redacted(str(request.out)),
+                    samples=run.samples,
+                    frames=run.frames,
+                    total_bytes=run.total_bytes,
+                    shards=len(shards),
+                    shards_before=rendered.shards_before,
+                    refused=dict(sorted(run.refused.items())),
+                    workers=rendered.workers,
+                    peak_bytes=rendered.peak_bytes,
+                    cpu_s=run.cpu_s,
+                    wall_s=time.monotonic() - began,
+                )
+                if mirror.address is None:  # objects cannot be appended to, and tasks end at once
+                    log_run(out, f"build --task {number}/{count}", summary)
+                return summary
+        except OSError as error:
+            raise UserError(
+                f"--out {out}: {error.strerror or error}; run the same command to go on", EXIT_IO
+            ) from error
 
 
-def index_folder(out: Path) -> Summary:
+def index_folder(out: Path | str) -> Summary:
     """Make manifest, sources, rejects, card and previews of a folder whose shards are all there.
 
     Raises UserError: exit code 2 where there is no plan or somebody is building, 1 where shards are missing or damaged.
     """
     began = time.monotonic()
-    plan = read_plan(out) if out.is_dir() else None
-    if plan is None:
-        raise UserError(f"{out}: no {PLAN_FILE} in it, so nothing to index")
-    try:
-        with locked(out) as alone:
-            missing = [
-                shard.name
-                for shard in plan.shards
-                if not shard_is_complete(out / DATA_FOLDER / shard.name, plan.plan_id, deep=True)
-            ]
-            if missing:
-                names = ", ".join(missing[:_NAMES_SHOWN]) + (", …" if len(missing) > _NAMES_SHOWN else "")
-                raise UserError(
-                    f"{out}: {len(missing)} of {len(plan.shards)} planned shards are missing or damaged ({names}); "
-                    "build them first",
-                    EXIT_FAULTS,
-                )
-            clean(out, alone)
-            return _indexed(
-                plan, out, "index", Rendered(shards_before=len(plan.shards), workers=0, peak_bytes=0), Cost(), began
-            )
-    except OSError as error:
-        raise UserError(f"{out}: {error.strerror or error}; run the same command again", EXIT_IO) from error
+    with mirrored(out) as mirror:
+        folder = mirror.folder
+        plan = read_plan(folder) if folder.is_dir() else None
+        if plan is None:
+            raise UserError(f"{folder}: no {PLAN_FILE} in it, so nothing to index")
+        try:
+            with locked(folder) as alone:
+                missing = [shard.name for shard in plan.shards if not mirror.whole(shard.name, plan.plan_id)]
+                if missing:
+                    names = ", ".join(missing[:_NAMES_SHOWN]) + (", …" if len(missing) > _NAMES_SHOWN else "")
+                    raise UserError(
+                        f"{folder}: {len(missing)} of {len(plan.shards)} planned shards are missing or damaged "
+                        f"({names}); build them first",
+                        EXIT_FAULTS,
+                    )
+                clean(folder, alone)
+                nothing = Rendered(shards_before=len(plan.shards), workers=0, peak_bytes=0)
+                return _indexed(plan, mirror, "index", nothing, Cost(), began)
+        except OSError as error:
+            raise UserError(f"{folder}: {error.strerror or error}; run the same command again", EXIT_IO) from error
 
 
 def clean(out: Path, alone: bool) -> None:
@@ -162,9 +166,9 @@ def clean(out: Path, alone: bool) -> None:
 class _Run:
     """Rendering told to a person and noted in the folder."""
 
-    def __init__(self, out: Path, tell: Tell, task: str = "") -> None:
-        self.out, self.tell = out, tell
-        self.journal = Journal(out)
+    def __init__(self, mirror: Mirror, tell: Tell, task: str = "") -> None:
+        self.mirror, self.tell = mirror, tell
+        self.journal = Journal(mirror.folder)
         self.journal.open()
         self.runner = Runner(self.journal, task)
         self.samples = self.frames = self.total_bytes = 0
@@ -202,34 +206,37 @@ class _Run:
             )
 
         rendered = render_missing(
-            plan, shards, inputs, self.out.absolute(), workers=workers, on_error=on_error, on_progress=on_progress
+            plan, shards, inputs, self.mirror, workers=workers, on_error=on_error, on_progress=on_progress
         )
         self.journal.leave(self.runner.note)
         return rendered
 
 
-def _build_locked(request: Request, workers: Workers, tell: Tell, began: float) -> Summary:
-    out = request.out
-    run = _Run(out, tell)
+def _build_locked(request: Request, mirror: Mirror, workers: Workers, tell: Tell, began: float) -> Summary:
+    out = mirror.folder
+    run = _Run(mirror, tell)
     plan = read_plan(out)
     scan = Cost()
     if plan is None:
         plan, scan = make_plan(request, workers, run.scanned)
         write_plan(plan, out)
+        mirror.push()
     else:
         paths, inputs = photos_and_inputs(request)
         refuse_other_plan(plan, request, input_files(paths, inputs))
     rendered = run.render(plan, plan.shards, inputs_of(request), workers, request.on_error)
     cost = scan.and_one(run.cpu_s, rendered.peak_bytes)
-    return _indexed(plan, out, "build", rendered, cost, began)
+    return _indexed(plan, mirror, "build", rendered, cost, began)
 
 
-def _indexed(plan: Plan, out: Path, command: str, rendered: Rendered, cost: Cost, began: float) -> Summary:
+def _indexed(plan: Plan, mirror: Mirror, command: str, rendered: Rendered, cost: Cost, began: float) -> Summary:
+    out = mirror.folder
+    mirror.pull_shards()
     write_whole(out / LOCK_RECIPE, plan.recipe.to_toml().encode())
     totals = write_index(plan, out)
     rejects = write_rejects(plan, out)
     summary = Summary(
-        out=out,
+        out=redacted(str(mirror.address or out)),
         samples=totals.samples,
         frames=totals.frames,
         total_bytes=totals.total_bytes,
@@ -241,7 +248,8 @@ def _indexed(plan: Plan, out: Path, command: str, rendered: Rendered, cost: Cost
         cpu_s=cost.cpu_s,
         wall_s=time.monotonic() - began,
     )
-    log_run(command, summary)
+    log_run(out, command, summary)
+    mirror.push()
     if not summary.samples:
         reasons = ", ".join(f"{reason} {count}" for reason, count in summary.refused.items())
         raise UserError(f"no sample was made; refused: {reasons}; see {out / REJECTS_FILE}", exit_code=EXIT_FAULTS)
@@ -257,7 +265,7 @@ def write_rejects(plan: Plan, out: Path) -> list[Reject]:
     return rejects
 
 
-def log_run(command: str, summary: Summary) -> None:
+def log_run(out: Path, command: str, summary: Summary) -> None:
     """Append this run to run.jsonl: the only place for times, hosts and costs."""
     row = {
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -274,5 +282,5 @@ def log_run(command: str, summary: Summary) -> None:
         "cpu_s": round(summary.cpu_s, 2),
         "wall_s": round(summary.wall_s, 2),
     }
-    with (summary.out / RUN_LOG).open("a", encoding="utf-8") as stream:
+    with (out / RUN_LOG).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")

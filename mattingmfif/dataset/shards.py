@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from mattingmfif.dataset.cells import CODECS, SUFFIX, encode_cell
 from mattingmfif.dataset.faults import fault_point
+from mattingmfif.dataset.files import ByteFile
 from mattingmfif.dataset.preview import preview_jpeg
 from mattingmfif.dataset.sample import (
     ALPHA_COLUMNS,
@@ -143,13 +144,14 @@ def write_shard(
     )
 
 
-def shard_is_complete(path: Path, plan_id: str, *, deep: bool = False) -> bool:
-    """Whether `path` is a whole shard of this plan under its own name; `deep` reads every page against its checksum."""
+def shard_is_complete(place: Path | str, plan_id: str, *, deep: bool = False) -> bool:
+    """Whether `place` is a whole shard of this plan under its own name; `deep` reads all pages against checksums."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=deep) as file:
+        stored = ByteFile(place)
+        with stored.stream() as stream, pq.ParquetFile(stream, page_checksum_verification=deep) as file:
             metadata = file.schema_arrow.metadata or {}
             stamp = {key: metadata.get(key.encode(), b"").decode() for key in ("plan_id", "shard", "format_version")}
-            if stamp != {"plan_id": plan_id, "shard": path.name, "format_version": str(FORMAT_VERSION)}:
+            if stamp != {"plan_id": plan_id, "shard": stored.name, "format_version": str(FORMAT_VERSION)}:
                 return False
             names = [name for name, _ in columns_of(metadata.get(b"store", b"frames").decode())]
             if file.schema_arrow.names != names:
@@ -162,9 +164,15 @@ def shard_is_complete(path: Path, plan_id: str, *, deep: bool = False) -> bool:
         return False
 
 
-def refused_in_shard(path: Path) -> list[dict[str, Any]]:
+def samples_in_shard(place: Path | str) -> int:
+    """The number of samples, from the footer."""
+    with ByteFile(place).stream() as stream, pq.ParquetFile(stream) as file:
+        return int(file.metadata.num_rows)
+
+
+def refused_in_shard(place: Path | str) -> list[dict[str, Any]]:
     """What a shard says of the samples that were left out of it, in the plan's order."""
-    with pq.ParquetFile(path) as file:
+    with ByteFile(place).stream() as stream, pq.ParquetFile(stream) as file:
         text = (file.metadata.metadata or {}).get(REFUSED_KEY.encode(), b"[]")
     refused: list[dict[str, Any]] = json.loads(text)
     return refused

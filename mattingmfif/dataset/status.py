@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from mattingmfif.dataset.files import inside
 from mattingmfif.dataset.manifest import MANIFEST_FILE
 from mattingmfif.dataset.out_folder import DATA_FOLDER, Journal, RunNote, holders
 from mattingmfif.dataset.plan import PLAN_FILE, Plan, Reject, read_plan
+from mattingmfif.dataset.remote import Mirror, mirrored
 from mattingmfif.dataset.run import RUN_LOG
-from mattingmfif.dataset.shards import refused_in_shard, shard_is_complete
+from mattingmfif.dataset.shards import refused_in_shard, samples_in_shard, shard_is_complete
 from mattingmfif.dataset.whole_files import is_temporary
 from mattingmfif.errors import UserError
 
@@ -51,29 +52,37 @@ class Status:
         return len(self.whole) == len(self.plan.shards) and self.indexed
 
 
-def folder_status(out: Path, deep: bool | None = None) -> Status:
+def folder_status(out: Path | str, deep: bool | None = None) -> Status:
     """The state of a dataset folder; `deep` reads every page against its checksum (None: if that is soon done).
 
+    Of a remote folder only footers are read unless `deep` is asked for, and who is at work cannot be seen.
     Raises UserError where there is no plan.
     """
+    with mirrored(out) as mirror:
+        return _status(mirror, deep)
+
+
+def _status(mirror: Mirror, deep: bool | None) -> Status:
+    out = mirror.folder
     plan = read_plan(out) if out.is_dir() else None
     if plan is None:
         raise UserError(f"{out}: no {PLAN_FILE} in it; `mattingmfif plan` or `build` writes one")
-    data = out / DATA_FOLDER
-    there = {path.name: path for path in data.iterdir()} if data.is_dir() else {}
+    there = _places(mirror)
     planned = [shard.name for shard in plan.shards]
-    total = sum(there[name].stat().st_size for name in planned if name in there)
-    deep = total <= DEEP_UP_TO_BYTES if deep is None else deep
+    total = sum(there[name][1] for name in planned if name in there)
+    if deep is None:
+        deep = mirror.address is None and total <= DEEP_UP_TO_BYTES
     whole: list[str] = []
     damaged, samples, refused = [], 0, []
     for name in planned:
         if name not in there:
             continue
+        place = there[name][0]
         try:
-            if not shard_is_complete(there[name], plan.plan_id, deep=deep):
+            if not shard_is_complete(place, plan.plan_id, deep=deep):
                 raise ValueError("not whole")
-            samples += pq.read_metadata(there[name]).num_rows
-            refused += [Reject(**item) for item in refused_in_shard(there[name])]
+            samples += samples_in_shard(place)
+            refused += [Reject(**item) for item in refused_in_shard(place)]
             whole.append(name)
         except (OSError, ValueError, TypeError, pa.ArrowException):
             damaged.append(name)
@@ -89,11 +98,20 @@ def folder_status(out: Path, deep: bool | None = None) -> Status:
         refused=tuple(refused),
         total_bytes=total,
         deep=deep,
-        held_by=holders(out),
+        held_by=holders(out) if mirror.address is None else "unknown for a remote folder",
         runners=tuple(runners),
         last_run=_last_run(out / RUN_LOG),
-        indexed=_indexed(out, [there[name] for name in whole]),
+        indexed=_indexed(out, [there[name][0] for name in whole]),
     )
+
+
+def _places(mirror: Mirror) -> dict[str, tuple[Path | str, int]]:
+    """Everything in the folder of shards by name: where it is, and its size."""
+    if mirror.address is not None:
+        address = mirror.address
+        return {name: (inside(address, DATA_FOLDER, name), size) for name, size in mirror.shards().items()}
+    data = mirror.folder / DATA_FOLDER
+    return {path.name: (path, path.stat().st_size) for path in data.iterdir()} if data.is_dir() else {}
 
 
 def status_lines(status: Status, now_s: float | None = None) -> Iterator[str]:
@@ -121,7 +139,7 @@ def status_lines(status: Status, now_s: float | None = None) -> Iterator[str]:
             f"{note.stage} {note.done}/{note.total} {note.unit}, said {_ago(now_s - note.said_s)} ago"
         )
     if not status.runners:
-        yield f"running   {'nobody' if status.held_by == 'nobody' else status.held_by + ' (no note of how far it is)'}"
+        yield f"running   {'nobody' if status.held_by == 'nobody' else status.held_by}"
     if status.last_run is not None:
         row = status.last_run
         yield (
@@ -136,11 +154,11 @@ def status_lines(status: Status, now_s: float | None = None) -> Iterator[str]:
         yield "state     not finished; the same command again goes on"
 
 
-def _indexed(out: Path, shards: list[Path]) -> bool:
+def _indexed(out: Path, shards: list[Path | str]) -> bool:
     """Whether the manifest is there and no shard is younger."""
     try:
         made = (out / MANIFEST_FILE).stat().st_mtime_ns
-        return all(path.stat().st_mtime_ns <= made for path in shards)
+        return all(place.stat().st_mtime_ns <= made for place in shards if isinstance(place, Path))
     except OSError:
         return not shards
 

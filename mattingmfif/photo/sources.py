@@ -42,6 +42,13 @@ def is_sidecar(path: str) -> bool:
     return any(part in SIDECAR_KINDS for part in PurePosixPath(path).name.lower().split(".")[1:-1])
 
 
+def names_photo(path: str) -> bool:
+    """Whether a relative path is that of a photograph: by its ending, nothing hidden on the way, and no sidecar."""
+    parts = PurePosixPath(path).parts
+    hidden = any(part.startswith(".") for part in parts)
+    return PurePosixPath(path).suffix.lower() in FORMATS_OF_SUFFIX and not hidden and not is_sidecar(path)
+
+
 def find_photos(src: Path | str, follow_links: bool = False, exclude: Iterable[Path] = ()) -> list[str]:
     """Relative paths of all photographs under `src`, sorted; hidden files, sidecars and links that lead out are not.
 
@@ -55,11 +62,7 @@ def find_photos(src: Path | str, follow_links: bool = False, exclude: Iterable[P
     return sorted(
         path.relative_to(root).as_posix()
         for path in _walk(root, follow_links, excluded)
-        if path.suffix.lower() in FORMATS_OF_SUFFIX
-        and not path.name.startswith(".")
-        and not is_sidecar(path.name)
-        and path.is_file()
-        and (follow_links or path.resolve().is_relative_to(real_root))
+        if names_photo(path.name) and path.is_file() and (follow_links or path.resolve().is_relative_to(real_root))
     )
 
 

@@ -1,0 +1,214 @@
+"""Photographs and datasets on a (local) S3 server: the same bytes, whole objects only, no credentials anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mattingmfif.dataset import remote, run
+from mattingmfif.dataset.engines import Engine
+from mattingmfif.dataset.files import inside
+from mattingmfif.dataset.planning import Request
+from mattingmfif.dataset.recipe import load_recipe
+from mattingmfif.dataset.status import folder_status
+from mattingmfif.errors import UserError
+
+Command = Any
+
+
+def local_contents(out: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != "run.jsonl"
+    }
+
+
+def remote_contents(address: str, folder: Path) -> dict[str, bytes]:
+    """Every object under the address, fetched."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in remote.walk(address):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        remote.fetch_file(inside(address, name), folder / name)
+    return local_contents(folder)
+
+
+def upload_folder(folder: Path, address: str) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            remote.put_file(path, inside(address, path.relative_to(folder).as_posix()))
+
+
+@pytest.fixture(scope="module")
+def remote_photos(s3: Any, small_photos: Path) -> str:
+    address: str = s3("photos")
+    upload_folder(small_photos, address)
+    return address
+
+
+def request(src: str, out: str, recipe: Path, **changes: Any) -> Request:
+    return Request(**{"src": src, "out": out, "recipe": load_recipe(str(recipe)), **changes})
+
+
+def quiet(step: object) -> None:
+    """Progress that nobody looks at."""
+
+
+def test_a_build_from_s3_into_s3_makes_the_same_bytes_and_is_not_made_twice(
+    s3: Any, remote_photos: str, tiny_recipe: Path, built: Path, tmp_path: Path
+) -> None:
+    out = s3("dataset")
+    summary = run.build(request(remote_photos, out, tiny_recipe), quiet)
+    assert (summary.samples, summary.shards_before) == (4, 0)
+    assert "secret" not in repr(summary)
+    assert remote_contents(out, tmp_path / "fetched") == local_contents(built)
+    again = run.build(request(remote_photos, out, tiny_recipe), quiet)
+    assert (again.samples, again.shards_before, again.peak_bytes) == (4, 4, 0)
+    state = folder_status(out)
+    assert state.finished
+    assert state.samples == 4
+    # a shard that was cut short there is made again, and nothing else
+    victim = state.whole[1]
+    (tmp_path / "cut").write_bytes((tmp_path / "fetched" / "data" / victim).read_bytes()[:-9])
+    remote.put_file(tmp_path / "cut", inside(out, "data", victim))
+    assert folder_status(out).damaged == (victim,)
+    with pytest.raises(UserError, match=f"1 of 4 planned shards are missing or damaged .{victim}"):
+        run.index_folder(out)
+    assert run.build(request(remote_photos, out, tiny_recipe), quiet).shards_before == 3
+    assert remote_contents(out, tmp_path / "fetched") == local_contents(built)
+
+
+def test_tasks_into_s3_and_the_index_make_the_same_bytes(
+    s3: Any, small_photos: Path, tiny_recipe: Path, built: Path, tmp_path: Path
+) -> None:
+    out = s3("tasks")
+    with pytest.raises(UserError, match=r"no plan\.json in s3://shelf/tasks"):
+        run.build_task(request(str(small_photos), out, tiny_recipe), 1, 2, quiet)
+    remote.put_file(built / "plan.json", inside(out, "plan.json"))
+    for number in (1, 2):
+        asked = request(str(small_photos), out, tiny_recipe)
+        run.build_task(Request(**{**vars(asked), "src": small_photos}), number, 2, quiet)
+    assert run.index_folder(out).samples == 4
+    assert remote_contents(out, tmp_path / "fetched") == local_contents(built)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("number", range(6))
+def test_a_build_into_s3_killed_at_any_moment_leaves_whole_objects_and_goes_on(
+    number: int, s3: Any, small_photos: Path, tiny_recipe: Path, mattingmfif: Command, built: Path, tmp_path: Path
+) -> None:
+    out = s3(f"killed{number}")
+    words = ["build", "--src", small_photos, "--out", out, "--recipe", tiny_recipe, "--jobs", 1]
+    process = mattingmfif.start(*words)
+    seen = 0
+    deadline = time.monotonic() + 120
+    while seen < min(number, 4) and time.monotonic() < deadline:
+        seen = len([name for name in remote.walk(out) if name.startswith("data/")])
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    whole = local_contents(built)
+    for name, content in remote_contents(out, tmp_path / "fetched").items():
+        assert content == whole[name], name
+    done = mattingmfif(*words)
+    assert done.returncode == 0, done.stderr
+    assert remote_contents(out, tmp_path / "fetched") == whole
+
+
+def test_an_interrupted_upload_leaves_nothing_that_is_not_whole(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trap: a stream that an exception leaves is closed, and closing completes the object."""
+    local = tmp_path / "local"
+    local.write_bytes(os.urandom(300_000))
+    address = s3("interrupted/object")
+    system, path = remote.remote(address)
+
+    class Interrupted:
+        """A file system whose streams are interrupted in the middle of what is written."""
+
+        def open_output_stream(self, name: str) -> Any:
+            stream = system.open_output_stream(name)
+
+            class Stream:
+                close = stream.close
+
+                def write(self, data: Any) -> None:
+                    stream.write(data[: len(data) // 2])
+                    raise KeyboardInterrupt
+
+            return Stream()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(system, name)
+
+    monkeypatch.setattr(remote, "remote", lambda _: (Interrupted(), path))
+    with pytest.raises(KeyboardInterrupt):
+        remote.put_file(local, address)
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError, match="s3://shelf/interrupted/object"):
+        remote.fetch_file(address, tmp_path / "back")
+    remote.put_file(local, address)
+    remote.fetch_file(address, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == local.read_bytes()
+
+
+def test_no_credentials_are_printed_or_stored(s3: Any, remote_photos: str, tiny_recipe: Path, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from mattingmfif.cli import cli
+
+    def said(*words: object) -> str:
+        done = CliRunner().invoke(cli, [str(word) for word in words])
+        assert done.exception is None or isinstance(done.exception, UserError | SystemExit), done.exception
+        return done.output + str(done.exception or "")
+
+    out, nothing = s3("quiet"), s3("nothing-there")
+    rest = ["--recipe", tiny_recipe, "--limit", 1, "--jobs", 1]
+    deaf = "s3://key:secret@shelf/x?endpoint_override=127.0.0.1:9"
+    for text, expected in (
+        (said("build", "--src", remote_photos, "--out", out, *rest), "samples   1"),
+        (said("status", out), "state     finished"),
+        (said("verify", out, "--rerender", 1, "--src", remote_photos), "1 made again: sound"),
+        (said("build", "--src", remote_photos, "--out", out, *rest, "--seed", 5), "planned 0, now 5"),
+        (said("status", nothing), "s3://shelf/nothing-there"),
+        (said("build", "--src", nothing, "--out", out, *rest), "no photographs"),
+        (said("build", "--src", remote_photos, "--out", deaf, *rest), "s3://shelf/x"),
+    ):
+        assert expected in text
+        assert "secret" not in text
+    for name, content in remote_contents(out, tmp_path / "fetched").items():
+        assert b"secret" not in content, name
+
+
+def test_names_that_lead_out_of_the_folder_are_not_followed() -> None:
+    for name in ("../evil.jpg", "a/../../evil.jpg", "/etc/passwd", "a\\..\\evil.jpg", "", "nul\0.jpg"):
+        assert not remote.stays_inside(name)
+    assert remote.stays_inside("a/b..jpg")
+
+
+def test_what_belongs_to_a_remote_photograph_comes_with_it(
+    s3: Any, small_photos: Path, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    import cv2
+    import numpy as np
+
+    photos = tmp_path / "photos"
+    (photos / "trip").mkdir(parents=True)
+    shutil.copy(small_photos / "coffee.png", photos / "trip")
+    height, width = cv2.imread(str(photos / "trip" / "coffee.png")).shape[:2]
+    y, x = np.mgrid[:height, :width]
+    matte = (np.clip(60.5 - np.hypot(x - width / 2, y - height / 2), 0, 1) * 255).astype(np.uint8)
+    cv2.imwrite(str(photos / "trip" / "coffee.alpha.png"), matte)
+    (photos / "LICENSES.csv").write_text("path,licence\ntrip/coffee.png,CC-BY-4.0\n")
+    address = s3("with-mattes")
+    upload_folder(photos, address)
+    here = Request(**{**vars(request("x", "y", tiny_recipe)), "src": photos, "out": tmp_path / "here"})
+    run.build(here, quiet)
+    run.build(Request(**{**vars(here), "src": address, "out": tmp_path / "there", "engine": Engine(jobs=2)}), quiet)
+    assert local_contents(tmp_path / "there") == local_contents(tmp_path / "here")
