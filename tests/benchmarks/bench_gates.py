@@ -1,0 +1,187 @@
+"""How well the gates tell good photographs and mattes from bad ones: precision and recall, with the thresholds in use.
+
+    python tests/benchmarks/bench_gates.py --photos DIR --mattes DIR [--long-side 1600]
+
+*Focus.* Sharp photographs are blurred in part with the package's own lens kernel: everything, all but the found
+subjects, the subjects alone, or the upper half, by several radii; the gate has to refuse these and none of the
+originals. `--soft NAME ...` names photographs in DIR that are themselves out of focus in part; they are to be refused, too.
+
+*Mattes.* DIR holds *_image.png and *_alpha.png, exact by construction. Exact mattes are good; moved, blurred, grown,
+shrunk ones, and those of another picture, are bad. They are judged as if they had been found, not given. In precision
+and recall "positive" is what the gate refuses.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from mattingmfif.errors import Refused
+from mattingmfif.matting import MattingSettings, Subjects, estimate_layers, find_subjects
+from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast, side_separation
+from mattingmfif.matting.segment import iou, reduced_photo, refine_by_colour
+from mattingmfif.optics import Aperture, ThinLens
+from mattingmfif.optics.psf import psf
+from mattingmfif.photo.gates import GateSettings, check_parts, check_sharpness
+from mattingmfif.photo.images import open_photo
+from mattingmfif.pixels.colour import decode_srgb, linear_to_srgb
+
+RADII_PX = (3.0, 5.0, 10.0)
+LENS = ThinLens(50.0, 2.0, 36.0, Aperture())
+
+
+@dataclass
+class Table:
+    """Verdicts of one gate by kind of input."""
+
+    title: str
+    rows: dict[str, list[bool]]
+
+    def add(self, kind: str, refused: bool) -> None:
+        """Note a verdict."""
+        self.rows.setdefault(kind, []).append(refused)
+
+    def show(self, good: str) -> None:
+        """Print the table, precision and recall; `good` names the kinds that are to be kept."""
+        print(f"\n{self.title}")
+        hit = missed = false = kept = 0
+        for kind, verdicts in self.rows.items():
+            refused = sum(verdicts)
+            print(f"  {kind:<44}{refused:4d} of {len(verdicts):3d} refused")
+            if kind.startswith(good):
+                false, kept = false + refused, kept + len(verdicts) - refused
+            else:
+                hit, missed = hit + refused, missed + len(verdicts) - refused
+        precision, recall = hit / max(hit + false, 1), hit / max(hit + missed, 1)
+        counts = f"{hit} bad refused, {missed} bad kept, {false} good refused"
+        print(f"  precision {precision:.2f}, recall {recall:.2f} ({counts})")
+
+
+def blurred(linear: np.ndarray, radius_px: float) -> np.ndarray:
+    """The photograph out of focus by a disc of that radius."""
+    return cv2.filter2D(linear, -1, np.ascontiguousarray(psf(LENS, radius_px)), borderType=cv2.BORDER_REPLICATE)
+
+
+def focus_cases(linear: np.ndarray, masks: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """(kind, photograph) for the ways in which depth of field spoils a photograph."""
+    yield "sharp", linear
+    subject = np.logical_or.reduce(masks) if masks else None
+    upper = np.arange(linear.shape[0])[:, None] < linear.shape[0] // 2
+    for radius in RADII_PX:
+        soft = blurred(linear, radius)
+        yield f"all, radius {radius:g} px", soft
+        yield f"upper half, radius {radius:g} px", np.where(upper[..., None], soft, linear)
+        if subject is not None:
+            yield f"background, radius {radius:g} px", np.where(subject[..., None], linear, soft)
+            yield f"subjects, radius {radius:g} px", np.where(subject[..., None], soft, linear)
+
+
+def focus_is_refused(linear: np.ndarray, masks: list[np.ndarray]) -> bool:
+    """Whether the gates of focus refuse it, given where the subjects are."""
+    try:
+        report = check_sharpness(linear_to_srgb(linear), GateSettings())
+        parts = {f"subject_{k}": mask for k, mask in enumerate(masks)}
+        if masks:
+            parts["background"] = ~np.logical_or.reduce(masks)
+        check_parts(report, parts)
+    except Refused:
+        return True
+    return False
+
+
+def judge_focus(folder: Path, soft: list[str], long_side: int) -> None:
+    """The table of the focus gates."""
+    table = Table("Focus", {})
+    for file in sorted(folder.glob("*.jpg")):
+        linear = open_photo(folder, file.name, used_long_side_px=long_side).reduced(long_side)
+        try:
+            found = find_subjects(linear_to_srgb(linear), MattingSettings(segmenter="classical"))
+            masks = [np.asarray(mask) > 0.5 for mask in found.masks]
+        except Refused:
+            masks = []
+        if file.stem in soft:
+            table.add("shot with a shallow depth of field", focus_is_refused(linear, masks))
+            continue
+        for kind, photo in focus_cases(linear, masks):
+            table.add(kind, focus_is_refused(photo, masks))
+    table.show("sharp")
+
+
+def matte_cases(alpha: np.ndarray, other: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """(kind, matte) for the ways in which a matte is wrong; lengths are for a long side of 3840 px."""
+    unit = max(alpha.shape) / 3840
+    yield "exact", alpha
+    for shift in (15, 40, 100, 250):
+        move = np.array([[1, 0, shift * unit], [0, 1, 0.6 * shift * unit]], np.float32)
+        yield f"moved by {shift} px", cv2.warpAffine(alpha, move, alpha.shape[::-1])
+    for sigma in (30, 80):
+        yield f"blurred, sigma {sigma} px", cv2.GaussianBlur(alpha, (0, 0), sigma * unit)
+    for reach in (60, 150):
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(reach * unit) + 1,) * 2)
+        yield f"grown by {reach} px", cv2.dilate(alpha, disc)
+        yield f"shrunk by {reach} px", cv2.erode(alpha, disc)
+    yield "of another picture", cv2.resize(other, alpha.shape[::-1], interpolation=cv2.INTER_AREA)
+
+
+def matte_is_refused(linear: np.ndarray, alpha: np.ndarray) -> bool:
+    """Whether the gates of found subjects refuse it."""
+    settings = MattingSettings()
+    small = reduced_photo(linear_to_srgb(linear), settings.segment_long_side_px)
+    size = (small.shape[1], small.shape[0])
+    mask = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) > 0.5
+    lab = lab_of(small)
+    scores = {
+        "contour": contour_score(mask, pair_contrast(lab)),
+        "separation": side_separation(mask, lab),
+        "agreement": iou(refine_by_colour(small, mask), mask),
+    }
+    if scores["contour"] < settings.min_contour_score or scores["separation"] < settings.min_separation:
+        return True
+    if scores["agreement"] < 0.5 or not settings.min_area_share <= mask.mean() <= settings.max_area_share:
+        return True
+    subjects = Subjects(masks=[alpha], segmenter="found", why="", scores=[scores], are_alphas=True)
+    try:
+        estimate_layers(linear, subjects, settings)
+    except Refused:
+        return True
+    return False
+
+
+def judge_mattes(folder: Path) -> None:
+    """The table of the matte gates."""
+    pairs = []
+    for file in sorted(folder.glob("*_image.png")):
+        alpha = cv2.imread(str(file).replace("_image", "_alpha"), cv2.IMREAD_UNCHANGED)
+        alpha = (alpha[..., 0] if alpha.ndim == 3 else alpha).astype(np.float32) / np.iinfo(alpha.dtype).max
+        pairs.append((decode_srgb(np.ascontiguousarray(cv2.imread(str(file))[..., ::-1])), alpha))
+    table = Table("Mattes", {})
+    for k, (linear, alpha) in enumerate(pairs):
+        for kind, matte in matte_cases(alpha, pairs[(k + 1) % len(pairs)][1]):
+            table.add(kind, matte_is_refused(linear, matte))
+    table.show("exact")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--mattes", type=Path)
+    parser.add_argument("--soft", nargs="*", default=[])
+    parser.add_argument("--long-side", type=int, default=1600)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    with threadpool_limits(1):
+        if options.photos:
+            judge_focus(options.photos, options.soft, options.long_side)
+        if options.mattes:
+            judge_mattes(options.mattes)
+
+
+if __name__ == "__main__":
+    main()

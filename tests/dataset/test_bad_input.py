@@ -1,0 +1,142 @@
+"""Photographs and mattes that cannot be used: a documented reason each, never a crash, never NaN."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from mattingmfif.dataset.intake import Inputs, Scanned, ScanTask, examine
+from mattingmfif.dataset.recipe import load_recipe
+from mattingmfif.errors import REASONS
+from mattingmfif.matting.layers import estimate_layers
+
+HEIGHT, WIDTH = 200, 256
+
+
+@pytest.fixture
+def photo(small_photos):
+    """A small photograph, BGR codes."""
+    return cv2.resize(cv2.imread(str(small_photos / "astronaut.png")), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def disc(centre=(128, 100), radius=50):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.circle(mask, centre, radius, 255, -1)
+    return mask
+
+
+@pytest.fixture
+def scanned(tmp_path, tiny_recipe):
+    """`scanned(photo, {kind: matte}, **recipe keys)` is what the scan says of it, with what it looked at."""
+
+    def look(photo, mattes=None, **keys):
+        cv2.imwrite(str(tmp_path / "p.png"), photo)
+        for kind, matte in (mattes or {}).items():
+            cv2.imwrite(str(tmp_path / f"p.{kind}.png"), matte)
+        overrides = {"matting.segmenter": "classical", **{k.replace("__", "."): v for k, v in keys.items()}}
+        recipe = load_recipe(str(tiny_recipe)).replaced(overrides)
+        task = ScanTask(path="p.png", recipe=recipe, inputs=Inputs(src=tmp_path), licence=None, default_licence=None)
+        return (*examine(task), recipe)
+
+    return look
+
+
+def frame_at_the_borders():
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[60:140, 70:190] = 0
+    return mask
+
+
+@pytest.mark.parametrize("kind", ["alpha", "mask"])
+@pytest.mark.parametrize(
+    ("matte", "reason"),
+    [
+        (np.zeros((HEIGHT, WIDTH), np.uint8), "empty-matte"),
+        (np.full((HEIGHT, WIDTH), 255, np.uint8), "full-matte"),
+        (255 - disc(radius=30), "inverted-matte"),
+        (frame_at_the_borders(), "inverted-matte"),
+        (np.dstack([disc(), disc() // 2, disc() * 0]), "colour-matte"),
+        (disc()[:150], "matte-size"),
+    ],
+    ids=["all-0", "all-1", "inverted", "around", "colour", "another-size"],
+)
+def test_a_matte_that_cannot_be_meant_is_refused_with_its_reason(scanned, photo, kind, matte, reason):
+    verdict, *_ = scanned(photo, {kind: matte})
+    assert verdict.reason == reason, verdict
+    assert verdict.detail
+    assert reason in REASONS
+
+
+def test_a_subject_that_touches_all_borders_is_refused(scanned, photo):
+    cross = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cross[:, 50:200] = cross[40:170] = 255
+    cross[90:110, 110:140] = 0
+    verdict, *_ = scanned(photo, {"mask": cross})
+    assert verdict.reason in ("touches-all-borders", "inverted-matte"), verdict
+
+
+def test_a_photo_without_a_subject_is_kept_as_a_ground_or_refused_as_the_recipe_says(scanned):
+    rng = np.random.default_rng(0)
+    gravel = cv2.blur(rng.integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8), (2, 2))
+    verdict, *_ = scanned(gravel)
+    assert isinstance(verdict, Scanned)
+    assert verdict.subjects == 0
+    assert verdict.why_no_subject.startswith("no-subject: ")
+    verdict, *_ = scanned(gravel, scene__without_subject="refuse")
+    assert verdict.reason == "no-usable-subject"
+
+
+def test_several_equal_subjects_become_layers_of_their_own(scanned, photo):
+    for x in (50, 128, 206):
+        mask = disc((x, 100), 28)
+        photo[mask > 0] = (30, 60, 200)
+    mattes = {f"mask.{number}": disc((x, 100), 28) for number, x in enumerate((50, 128, 206), start=1)}
+    verdict, prepared, subjects, recipe = scanned(photo, mattes)
+    assert verdict.subjects == 3
+    layers = estimate_layers(prepared.linear, subjects, recipe.matting)
+    assert [np.argmax(cutout.alpha.sum(axis=0)) // 86 for cutout in layers.cutouts] == [0, 1, 2]
+    assert np.isfinite(layers.reassembled()).all()
+
+
+def test_a_photo_smaller_than_the_scale_of_the_solve_is_taken_apart_at_its_own_size(scanned, photo):
+    verdict, prepared, subjects, recipe = scanned(photo, {"mask": disc()}, matting__solve_long_side_px=2048)
+    assert verdict.subjects == 1
+    layers = estimate_layers(prepared.linear, subjects, recipe.matting)
+    assert layers.plate_linear.shape == (HEIGHT, WIDTH, 3)
+    assert np.isfinite(layers.plate_linear).all()
+    assert np.isfinite(layers.cutouts[0].alpha).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [((100, 2000), "too-narrow"), ((2000, 100), "too-narrow"), ((400, 1), "too-narrow"), ((1, 1), "too-small")],
+    ids=["panorama", "tower", "one-pixel-wide", "one-pixel"],
+)
+def test_pictures_of_impossible_shapes_are_refused(scanned, shape, reason):
+    verdict, *_ = scanned(np.random.default_rng(0).integers(0, 255, (*shape, 3)).astype(np.uint8))
+    assert verdict.reason == reason, verdict
+
+
+@pytest.mark.parametrize("shape", [(24, 480), (480, 24), (300, 1), (1, 300), (2, 2), (1, 1)])
+def test_matting_itself_gives_finite_layers_or_a_reason_for_any_shape(shape):
+    from mattingmfif.errors import Refused
+    from mattingmfif.matting import MattingSettings, UserInput, find_subjects
+    from mattingmfif.pixels.colour import linear_to_srgb
+
+    linear = np.random.default_rng(0).random((*shape, 3), np.float32)
+    alpha = np.zeros(shape, np.float32)
+    alpha[shape[0] // 3 : shape[0] // 3 + max(1, shape[0] // 4), shape[1] // 3 : 2 * shape[1] // 3 + 1] = 1
+    reasons = []
+    for user in (UserInput(alphas=(alpha,)), UserInput(masks=(alpha > 0.5,)), None):
+        try:
+            found = find_subjects(linear_to_srgb(linear), MattingSettings(segmenter="classical"), user)
+            layers = estimate_layers(linear, found)
+        except Refused as refused:
+            reasons.append(refused.detail)
+            continue
+        assert np.isfinite(layers.reassembled()).all()
+        for cutout in layers.cutouts:
+            assert np.isfinite(cutout.colour_linear).all()
+            assert np.isfinite(list(cutout.scores.values())).all()
+    assert all(reasons)
