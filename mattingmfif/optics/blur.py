@@ -163,7 +163,7 @@ def blur_receding(
     """
     reach = math.ceil(max(abs(float(radius_px.min())), abs(float(radius_px.max())))) + 2
     y0, y1, x0, x1 = pyramid.out_box(reach)
-    slopes = None if slope_source_px is None else _slopes(slope_source_px[y0:y1, x0:x1])
+    slopes = None if slope_source_px is None else _Slopes(slope_source_px[y0:y1, x0:x1])
     y0, y1, x0, x1 = pyramid.wanted_box(reach)
     radius = np.ascontiguousarray(radius_px[y0:y1, x0:x1])
     if not radius.size:
@@ -183,7 +183,7 @@ def blur_receding(
         if not (rows.size and columns.size):
             continue
         box = (y0 + int(rows[0]), y0 + int(rows[-1]) + 1, x0 + int(columns[0]), x0 + int(columns[-1]) + 1)
-        slope = (0.0, 0.0) if slopes is None else _mean_slope(slopes, below, above)
+        slope = (0.0, 0.0) if slopes is None else slopes.mean(below, above)
         for c, blurred in enumerate(_blur_window(pyramid, here, slope, aperture, field, box)):
             add_level(total[c], blurred, radius, box[0] - y0, box[2] - x0, below, here, above)
     _copy_sharp_part(total, pyramid, radius, y0, x0)
@@ -301,21 +301,26 @@ def _row_and_column_ranges(radius: Float32) -> tuple[tuple[Float32, Float32], tu
     return (radius.min(axis=1), radius.min(axis=0)), (radius.max(axis=1), radius.max(axis=0))
 
 
-def _slopes(radius: Float32) -> tuple[Float32, Float32, Float32]:
-    """The radius on every 8th pixel and its slopes there in px per px (x, y)."""
-    coarse = np.ascontiguousarray(radius[::_ALIGN, ::_ALIGN])
-    along_y = np.gradient(coarse, _ALIGN, axis=0) if coarse.shape[0] > 1 else np.zeros_like(coarse)
-    along_x = np.gradient(coarse, _ALIGN, axis=1) if coarse.shape[1] > 1 else np.zeros_like(coarse)
-    return coarse, along_x.astype(np.float32), along_y.astype(np.float32)
+class _Slopes:
+    """The slopes of a map of radii in px per px (x, y), looked up on every 8th pixel and sorted by radius."""
 
+    def __init__(self, radius: Float32) -> None:
+        coarse = np.ascontiguousarray(radius[::_ALIGN, ::_ALIGN])
+        along_y = np.gradient(coarse, _ALIGN, axis=0) if coarse.shape[0] > 1 else np.zeros_like(coarse)
+        along_x = np.gradient(coarse, _ALIGN, axis=1) if coarse.shape[1] > 1 else np.zeros_like(coarse)
+        order = np.argsort(coarse, axis=None, kind="stable")
+        self._radii = coarse.reshape(-1)[order]
+        both = np.stack([along_x.reshape(-1)[order], along_y.reshape(-1)[order]], axis=1).astype(np.float64)
+        self._sums = np.concatenate([np.zeros((1, 2)), np.cumsum(both, axis=0)])
 
-def _mean_slope(slopes: tuple[Float32, Float32, Float32], below: float, above: float) -> tuple[float, float]:
-    coarse, along_x, along_y = slopes
-    near = (coarse > below) & (coarse < above)
-    if not near.any():
-        return (0.0, 0.0)
-    slope = np.array([along_x[near].mean(), along_y[near].mean()])
-    size = float(np.hypot(*slope))
-    if size > 0.5:  # steeper than a disc's half: not a surface but an edge inside the layer
-        slope *= 0.5 / size
-    return (round(float(slope[0]), 4), round(float(slope[1]), 4))
+    def mean(self, below: float, above: float) -> tuple[float, float]:
+        """The mean slope where the radius lies between the two, none where it never does."""
+        first = int(np.searchsorted(self._radii, below, side="right"))
+        last = int(np.searchsorted(self._radii, above, side="left"))
+        if last <= first:
+            return (0.0, 0.0)
+        slope = (self._sums[last] - self._sums[first]) / (last - first)
+        size = float(np.hypot(*slope))
+        if size > 0.5:  # steeper than a disc's half: not a surface but an edge inside the layer
+            slope *= 0.5 / size
+        return (round(float(slope[0]), 4), round(float(slope[1]), 4))
