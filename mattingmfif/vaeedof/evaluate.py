@@ -269,6 +269,8 @@ def evaluate_folder(
     if align not in ALIGNMENTS:
         raise UserError(f"--align {align}: not known; use {', '.join(ALIGNMENTS)}")
     folder, out, chosen = Path(folder), Path(out), choose_device(device)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
     paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint or [])
     networks = [load_fuser(path) for path in paths] or [load_fuser(None)]
     models = dict(zip(checkpoint_names(paths), networks, strict=True))
