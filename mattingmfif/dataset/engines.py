@@ -316,6 +316,7 @@ class _Ray:
 @contextlib.contextmanager
 def _dask_client(engine: Engine) -> Iterator[Any]:
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError:
         raise UserError("--engine dask: needs dask; install it with: pip install 'mattingmfif[dask]'") from None
@@ -323,6 +324,8 @@ def _dask_client(engine: Engine) -> Iterator[Any]:
         try:
             address: Any = engine.address
             if address is None:
+                # not four workers for a task that kills: two have to be enough to blame it
+                stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": MOST_DEATHS - 1}))
                 address = stack.enter_context(
                     LocalCluster(n_workers=engine.jobs, threads_per_worker=1, dashboard_address=None)
                 )

@@ -38,14 +38,20 @@ def prepare_out(out: Path) -> None:
     """Make the output folder; UserError when it is not ours to write in."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        foreign = [item.name for item in out.iterdir()] if not (out / PLAN_FILE).exists() else []
+        foreign = [item.name for item in out.iterdir() if not _left_by_a_scan(item)]
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"--out {out}: is a file, not a folder") from None
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror or error}", exit_code=EXIT_IO) from None
-    foreign = [name for name in foreign if not is_temporary(name)]  # a plan that was being written
-    if foreign:
+    if foreign and not (out / PLAN_FILE).exists():
         raise UserError(f"--out {out}: holds {sorted(foreign)[0]!r} but no {PLAN_FILE}; give a new or empty folder")
+
+
+def _left_by_a_scan(item: Path) -> bool:
+    """Whether this is what a run that was killed before it had a plan leaves in its folder."""
+    if item.name == DATA_FOLDER and item.is_dir():
+        return not any(item.iterdir())
+    return item.name == WORK_FOLDER or is_temporary(item.name)
 
 
 @contextlib.contextmanager

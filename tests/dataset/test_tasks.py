@@ -11,11 +11,11 @@ import pytest
 
 from mattingmfif.dataset import estimate, run
 from mattingmfif.dataset.engines import Engine
-from mattingmfif.dataset.out_folder import Journal, RunNote, holders, locked
+from mattingmfif.dataset.out_folder import Journal, RunNote, holders, locked, prepare_out
 from mattingmfif.dataset.planning import Request
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.dataset.status import folder_status, status_lines
-from mattingmfif.dataset.whole_files import this_host
+from mattingmfif.dataset.whole_files import temporary_beside, this_host
 from mattingmfif.errors import UserError
 
 Command = Any
@@ -181,6 +181,16 @@ def test_status_tells_who_is_at_work_and_not_who_was_killed(built: Path, tmp_pat
     assert len(lines) == 2
     assert "on elsewhere, process 7" in lines[0]
     assert f"build --task 2/5 on {this_host()}, process 1, since 100 s: render 3/4 shards, said 10 s ago" in lines[1]
+
+
+def test_what_a_run_leaves_that_was_killed_while_it_scanned_is_no_foreign_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    Journal(tmp_path).open()
+    temporary_beside(tmp_path / "plan.json").touch()
+    prepare_out(tmp_path)
+    (tmp_path / "data" / "mine.csv").touch()
+    with pytest.raises(UserError, match=r"holds 'data' but no plan\.json"):
+        prepare_out(tmp_path)
 
 
 def test_a_build_holds_the_folder_alone_and_tasks_hold_it_together(tmp_path: Path) -> None:
