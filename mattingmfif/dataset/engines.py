@@ -63,6 +63,7 @@ class Outcome:
     died: bool
     cpu_s: float
     peak_bytes: int = 0
+    sure: bool = True  # where it died: whether it was this task that killed its worker, not one beside it
     version: str = __version__
 
 
@@ -95,7 +96,7 @@ def run_tasks(work: Callable[[Task], Any], tasks: Sequence[Task], workers: Worke
             heard.add(outcome.index)
             if outcome.died:
                 suspects.append(outcome.index)
-                deaths[outcome.index] += 1
+                deaths[outcome.index] += outcome.sure
                 continue
             yield _same_version(outcome)
         waiting = [index for index in waiting if index not in heard]
@@ -205,9 +206,12 @@ class _Loky:
                     send()
         except TerminatedWorkerError:
             # the pool is gone with every task in it: some may have ended before
-            for future, index in pending.items():
-                ended = future.done() and future.exception() is None
-                yield future.result() if ended else Outcome(index=index, result=None, died=True, cpu_s=0.0)
+            ended = [future for future in pending if future.done() and future.exception() is None]
+            for future in ended:
+                del pending[future]
+                yield future.result()
+            for index in pending.values():
+                yield Outcome(index=index, result=None, died=True, cpu_s=0.0, sure=len(pending) == 1)
         except BaseException:
             # Ctrl-C or a closed generator: workers ignore signals, so they are ended here
             executor.shutdown(wait=True, kill_workers=True)
