@@ -314,11 +314,11 @@ class _Slopes:
         self._sums = np.concatenate([np.zeros((1, 2)), np.cumsum(both, axis=0)])
 
     def mean(self, below: float, above: float) -> tuple[float, float]:
-        """The mean slope where the radius lies between the two, none where it never does."""
+        """The mean slope where the radius lies between the two, or next to them where the map is steep."""
         first = int(np.searchsorted(self._radii, below, side="right"))
         last = int(np.searchsorted(self._radii, above, side="left"))
-        if last <= first:
-            return (0.0, 0.0)
+        if last <= first:  # no sample falls between: the next smaller and the next greater radius
+            first, last = max(0, min(first, last) - 1), min(len(self._radii), max(first, last) + 1)
         slope = (self._sums[last] - self._sums[first]) / (last - first)
         size = float(np.hypot(*slope))
         if size > 0.5:  # steeper than a disc's half: not a surface but an edge inside the layer
