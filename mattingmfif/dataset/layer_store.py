@@ -53,6 +53,7 @@ class LayerStore:
     distance_scale: tuple[float, ...]  # by layer, 0 where it stands at one distance
     distance_offset: tuple[float, ...]
     mean_light: float  # of the scene without blur, linear
+    matte_share: float  # of the frame, in which some matte varies
 
     @property
     def record(self) -> dict[str, Any]:
@@ -62,6 +63,7 @@ class LayerStore:
             "quality": self.quality,
             "largest_radius_px": self.largest_radius_px,
             "mean_light": self.mean_light,
+            "matte_share": self.matte_share,
             "distance_scale": list(self.distance_scale),
             "distance_offset": list(self.distance_offset),
         }
@@ -103,6 +105,7 @@ def store_layers(
     quality: str,
     largest_radius_px: float,
     mean_light: float,
+    matte_share: float,
     highlights: Mapping[str, float] | None = None,
 ) -> LayerStore:
     """The store of a scene's layers, nearest first, whose colours are `bits`-bit sRGB codes and mattes 16-bit codes.
@@ -130,6 +133,7 @@ def store_layers(
         quality=quality,
         largest_radius_px=largest_radius_px,
         mean_light=mean_light,
+        matte_share=matte_share,
         distance_scale=tuple(scales),
         distance_offset=tuple(offsets),
     )

@@ -38,6 +38,7 @@ from mattingmfif.optics import (
     develop,
     expose,
     expose_stack,
+    matte_share,
     mean_light,
 )
 from mattingmfif.optics import depth_m as scene_depth_m
@@ -200,6 +201,7 @@ def _layer_store(plan: Plan, shot: Shot) -> LayerStore:
         quality=lens.quality,
         largest_radius_px=lens.largest_blur_radius_share * shot.image_width_px,
         mean_light=mean_light(shot.scene),
+        matte_share=matte_share(shot.scene),
     )
 
 

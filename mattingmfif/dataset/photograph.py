@@ -213,6 +213,7 @@ def window_scene(
         corner=(top, left),
         view=(0, height, 0, width) if whole else view,
         mean_light=float(store["mean_light"]),
+        matte_share=float(store["matte_share"]),
         distance_ranges_m=tuple((layer.near_m, layer.far_m) for layer in sample.layers),
     )
     return (

@@ -82,6 +82,7 @@ _LAYER_STORE = pa.struct(
         ("quality", pa.string()),
         ("largest_radius_px", pa.float64()),
         ("mean_light", pa.float64()),
+        ("matte_share", pa.float64()),
         ("distance_scale", pa.list_(pa.float64())),
         ("distance_offset", pa.list_(pa.float64())),
     ]

@@ -32,6 +32,7 @@ from mattingmfif.optics.scene import (
     composite,
     composite_trust,
     depth_m,
+    matte_share,
     mean_light,
     visible_weights,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "expand_highlights",
     "expose",
     "expose_stack",
+    "matte_share",
     "mean_light",
     "plan_focus",
     "psf",

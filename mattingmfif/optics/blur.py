@@ -186,7 +186,9 @@ def blur_receding(
         slope = (0.0, 0.0) if slopes is None else slopes.mean(below, above)
         for c, blurred in enumerate(_blur_window(pyramid, here, slope, aperture, field, box)):
             add_level(total[c], blurred, radius, box[0] - y0, box[2] - x0, below, here, above)
-    _copy_sharp_part(total, pyramid, radius, y0, x0)
+    sharp = np.flatnonzero((lows[0] < INVISIBLE_RADIUS_PX) & (highs[0] > -INVISIBLE_RADIUS_PX))
+    if sharp.size:
+        _copy_sharp_part(total, pyramid, radius, y0, x0, (int(sharp[0]), int(sharp[-1]) + 1))
     return Placed(total, y0, x0)
 
 
@@ -270,9 +272,12 @@ def _float32(image: npt.NDArray[Any]) -> Float32:
     return np.asarray(image, np.float32)
 
 
-def _copy_sharp_part(total: Float32, pyramid: Pyramid, radius: Float32, y0: int, x0: int) -> None:
+def _copy_sharp_part(
+    total: Float32, pyramid: Pyramid, radius: Float32, y0: int, x0: int, rows: tuple[int, int]
+) -> None:
+    """Copy what is sharp; `rows` first..end of `radius` are those where something is."""
     height, width = pyramid.planes.shape[1:]
-    top, bottom = max(y0, pyramid.y0), min(y0 + radius.shape[0], pyramid.y0 + height)
+    top, bottom = max(y0 + rows[0], pyramid.y0), min(y0 + rows[1], pyramid.y0 + height)
     left, right = max(x0, pyramid.x0), min(x0 + radius.shape[1], pyramid.x0 + width)
     if top >= bottom or left >= right:
         return

@@ -12,8 +12,9 @@ Rays far apart look at reduced layers, so that they see what lies between them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -21,22 +22,26 @@ import numpy.typing as npt
 
 from mattingmfif.optics.aperture import Aperture, aperture_points
 from mattingmfif.optics.blur import RANGE_CELL, Pyramid
-from mattingmfif.optics.kernels import add_nodes, trace_flat, trace_tilted
+from mattingmfif.optics.kernels import add_nodes, disagreeing, left_out_error, runs_of, trace_runs, trace_tilted
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX
 
 Float32 = npt.NDArray[np.float32]
 
 #: the correction is left out where it provably stays below this (linear light, for colours up to 1)
 NEGLIGIBLE = 8e-4
-#: nodes where leaving out every second one errs by more than this share of the picture's scale get finer neighbours
-LEFT_OUT = 4e-3
-#: nodes where two halves of the rays disagree by more than this share of it get more rays
-DISAGREE = 4e-3
-FEWEST_RAYS, MOST_RAYS = 64, 1024
+#: what `tolerance` is where mattes vary all over the frame, as a share of the picture's scale, and at most
+TOLERANCE = 2.6e-3
+MOST_TOLERANCE = 0.02
+#: nodes get finer neighbours where leaving out every second one errs by more than so many tolerances
+LEFT_OUT = 2.0
+FEWEST_RAYS, MORE_RAYS, MOST_RAYS = 128, 4, 8192
 COARSEST = 4
 #: below this mean light accuracy is absolute
 LEAST_SCALE = 0.25
 _LIGHTS_AT_ONCE = 1 << 19
+#: runs of nodes go on over gaps of up to so many
+_GAP = 7
+_EVERYWHERE = np.zeros((0, 0), bool)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,18 @@ class Blurred:
         return self.greatest_px < INVISIBLE_RADIUS_PX
 
 
+def tolerance(mean_light: float, matte_share: float) -> float:
+    """The error (linear light) up to which nodes are left to interpolation and rays are taken as enough.
+
+    Both arguments are of the whole scene, so that every window of it is photographed alike: its mean light (brighter
+    scenes are sampled alike, so that frames are linear in light; in whole stops), and the share of it in which a matte
+    varies: where little of the frame interacts more error is allowed there, since the mean square over the frame is
+    what is promised.
+    """
+    scale = 2.0 ** round(math.log2(max(2.0 * mean_light, LEAST_SCALE)))
+    return scale * min(MOST_TOLERANCE, TOLERANCE / max(matte_share, 1e-3) ** 0.75)
+
+
 def node_step(greatest_radii_px: Sequence[float]) -> int:
     """On every how many pixels the correction is first computed, from each layer's greatest radius; 0: nowhere."""
     out_of_focus = [r for r in greatest_radii_px if r >= INVISIBLE_RADIUS_PX]
@@ -64,33 +81,37 @@ def node_step(greatest_radii_px: Sequence[float]) -> int:
     return 1 if least < 2.0 else 2 if least < 6.0 else COARSEST
 
 
-def add_correction(image: Float32, layers: Sequence[Blurred], aperture: Aperture, step: int, mean_light: float) -> None:
-    """Add to the layered `image` `[H,W,C]` what makes it the aperture integral; `layers` nearest first.
+def add_correction(
+    image: Float32,
+    layers: Sequence[Blurred],
+    aperture: Aperture,
+    step: int,
+    varies: npt.NDArray[np.bool_],
+    most_error: float,
+) -> None:
+    """Add to the layered `image` `[H,W,C]`, where `varies` `[H,W]`, what makes it the aperture integral.
 
-    `mean_light` of the scene sets the scale of errors.
+    `layers` are nearest first; `most_error` is the scene's `tolerance`.
     """
     wanted = interaction_band(layers, step)
     if not wanted.any():
         return
     height, width, colours = image.shape
-    # brighter scenes are sampled alike, so that the frame is linear in light; whole stops, so that a crop is too
-    scale = 2.0 ** round(math.log2(max(2.0 * mean_light, LEAST_SCALE)))
-    tracer = _Tracer(layers, aperture, colours, scale)
+    tracer = _Tracer(layers, aperture, colours, most_error)
     nodes = np.zeros((*wanted.shape, colours), np.float32)
     tracer.fill(nodes, wanted, step)
     while step > 1:
-        rough = _rough_cells(nodes, wanted, LEFT_OUT * scale)
+        rough = _rough_cells(nodes, wanted, LEFT_OUT * most_error)
         if not rough.any():
             break
         shape = (-(-height * 2 // step), -(-width * 2 // step))
         finer = np.zeros((*shape, colours), np.float32)
-        add_nodes(finer, nodes, 2)
         step //= 2
+        add_nodes(finer, nodes, 2, varies if step == 1 else _EVERYWHERE, np.float32(-np.inf))
         wanted = _twice(rough, shape)
         tracer.fill(finer, wanted, step)
         nodes = finer
-    add_nodes(image, nodes, step)
-    np.maximum(image, np.float32(0.0), out=image)
+    add_nodes(image, nodes, step, varies, np.float32(0.0))
 
 
 def interaction_band(layers: Sequence[Blurred], step: int) -> npt.NDArray[np.bool_]:
@@ -101,12 +122,12 @@ def interaction_band(layers: Sequence[Blurred], step: int) -> npt.NDArray[np.boo
     in_front = np.zeros(shape, np.float32)  # the largest deviation of a nearer layer's alpha over the aperture
     for layer in layers:
         if not layer.is_sharp:
-            spread = _ranges(layer, step, shape)
+            widest, of_alpha = _ranges(layer, step, shape)
             if in_front.any():
-                band |= in_front * np.minimum(spread.max(axis=2) / 2.0, 1.0) * light > NEGLIGIBLE
+                band |= in_front * np.minimum(0.5 * widest, 1.0) * light > NEGLIGIBLE
             if not layer.pyramid.is_opaque:
                 alpha = layer.node_alpha
-                deviation = np.minimum(spread[..., -1] / 2.0, np.sqrt(np.maximum(alpha * (1.0 - alpha), 0.0)))
+                deviation = np.minimum(0.5 * of_alpha, np.sqrt(np.maximum(alpha * (1.0 - alpha), 0.0)))
                 np.maximum(in_front, deviation, out=in_front)
         light *= 1.0 - layer.node_alpha
     if band.any():
@@ -114,32 +135,35 @@ def interaction_band(layers: Sequence[Blurred], step: int) -> npt.NDArray[np.boo
     return band
 
 
-def _ranges(layer: Blurred, step: int, shape: tuple[int, ...]) -> Float32:
-    """Per node and channel, the range of the layer's values within reach of its blur: float32 `[rows, columns, C]`."""
+def _ranges(layer: Blurred, step: int, shape: tuple[int, ...]) -> tuple[Float32, Float32]:
+    """Per node, the range of the layer's values within reach of its blur, of its widest plane and of its last one."""
     low, high = layer.pyramid.extremes()
     height, width = layer.pyramid.frame_shape
     cells = (-(-height // RANGE_CELL), -(-width // RANGE_CELL))
     reach = math.ceil((layer.greatest_px + 1.0) / RANGE_CELL)
-    box = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     oy, ox = layer.pyramid.y0 // RANGE_CELL, layer.pyramid.x0 // RANGE_CELL
-    spread = np.empty((*shape, low.shape[0]), np.float32)
+    y0, y1 = max(0, oy - reach), min(cells[0], oy + low.shape[1] + reach)
+    x0, x1 = max(0, ox - reach), min(cells[1], ox + low.shape[2] + reach)
+    place = (slice(oy - y0, oy - y0 + low.shape[1]), slice(ox - x0, ox - x0 + low.shape[2]))
+    box = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    widest = np.zeros(cells, np.float32)
+    for c in range(low.shape[0]):
+        least, most = np.zeros((y1 - y0, x1 - x0), np.float32), np.zeros((y1 - y0, x1 - x0), np.float32)
+        least[place], most[place] = low[c], high[c]
+        spread = cv2.dilate(most, box) - cv2.erode(least, box)
+        np.maximum(widest[y0:y1, x0:x1], spread, out=widest[y0:y1, x0:x1])
+    last = np.zeros(cells, np.float32)
+    last[y0:y1, x0:x1] = spread
+    if step == RANGE_CELL:
+        return widest, last
     ys = np.minimum(np.arange(shape[0]) * step // RANGE_CELL, cells[0] - 1)
     xs = np.minimum(np.arange(shape[1]) * step // RANGE_CELL, cells[1] - 1)
-    for c in range(low.shape[0]):
-        least, most = np.zeros(cells, np.float32), np.zeros(cells, np.float32)
-        least[oy : oy + low.shape[1], ox : ox + low.shape[2]] = low[c]
-        most[oy : oy + low.shape[1], ox : ox + low.shape[2]] = high[c]
-        spread[..., c] = (cv2.dilate(most, box) - cv2.erode(least, box))[np.ix_(ys, xs)]
-    return spread
+    return widest[np.ix_(ys, xs)], last[np.ix_(ys, xs)]
 
 
 def _rough_cells(nodes: Float32, traced: npt.NDArray[np.bool_], most: float) -> npt.NDArray[np.bool_]:
     """Nodes around which interpolation does not do: where leaving out every second node would be seen by far."""
-    guess = np.zeros_like(nodes)
-    add_nodes(guess, np.ascontiguousarray(nodes[::2, ::2]), 2)
-    error = np.abs(guess - nodes).max(axis=2) * traced
-    rough = (error > most).astype(np.uint8)
-    return cv2.dilate(rough, np.ones((5, 5), np.uint8)) > 0
+    return cv2.dilate(left_out_error(nodes, traced, np.float32(most)), np.ones((5, 5), np.uint8)) > 0
 
 
 def _twice(mask: npt.NDArray[np.bool_], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -153,8 +177,8 @@ def _twice(mask: npt.NDArray[np.bool_], shape: tuple[int, int]) -> npt.NDArray[n
 class _Tracer:
     """Sends rays through the layers at chosen nodes, more of them where the first do not agree."""
 
-    def __init__(self, layers: Sequence[Blurred], aperture: Aperture, colours: int, scale: float) -> None:
-        self.layers, self.aperture, self.colours, self.scale = layers, aperture, colours, scale
+    def __init__(self, layers: Sequence[Blurred], aperture: Aperture, colours: int, most_error: float) -> None:
+        self.layers, self.aperture, self.colours, self.most_error = layers, aperture, colours, most_error
 
     def fill(self, nodes: Float32, wanted: npt.NDArray[np.bool_], step: int) -> None:
         """Set the wanted `nodes` `[rows, columns, C]` to rays taken together less means taken together."""
@@ -165,9 +189,8 @@ class _Tracer:
                 self._trace(nodes, error, runs, step, rays)
             if rays >= MOST_RAYS:
                 return
-            rays *= 4
-            spread = cv2.blur(error * error, (5, 5), borderType=cv2.BORDER_CONSTANT)
-            wanted = wanted & (spread > (DISAGREE * self.scale) ** 2)
+            rays *= MORE_RAYS
+            wanted = disagreeing(error, wanted, np.float32(self.most_error))
 
     def _trace(self, nodes: Float32, error: Float32, runs: _Runs, step: int, rays: int) -> None:
         starts = np.concatenate([[0], np.cumsum(runs.count)[:-1]])
@@ -184,30 +207,23 @@ class _Tracer:
             place = 0 if number == 0 else 2 if number == len(self.layers) - 1 else 1
             planes_seen = self.colours + (0 if layer.pyramid.is_opaque else 1)
             mean = np.zeros((2, planes_seen, total), np.float32)
-            pyramid, radius = layer.pyramid, layer.radius_px
-            if isinstance(radius, float):
-                radius = 0.0 if abs(radius) < INVISIBLE_RADIUS_PX else radius
-                reduced = min(step, _reduction(abs(radius), rays))
-                points = aperture_points(self.aperture, rays, 1 if radius > 0 else -1)
-                trace_flat(
-                    pyramid.reduced(reduced), pyramid.y0, pyramid.x0, reduced, ys, xs, runs.count, starts, step,
-                    radius, points, light, together, mean, place,
-                )  # fmt: skip
-                if place == 0:
-                    together += mean[:, : self.colours]
-            else:
-                at, slope_x, slope_y = _at_nodes(layer, rows * step, columns * step)
-                np.copyto(at, 0.0, where=np.abs(at) < INVISIBLE_RADIUS_PX)
-                reduced = min(step, _reduction(float(np.median(np.abs(at))), rays))
-                behind, ahead = (aperture_points(self.aperture, rays, side) for side in (1, -1))
-                trace_tilted(
-                    pyramid.reduced(reduced), pyramid.y0, pyramid.x0, reduced, ys, xs, runs.count, starts, step,
-                    at, slope_x, slope_y, behind, ahead, light, together, mean, place,
-                )  # fmt: skip
+            pyramid = layer.pyramid
+            at, slope_x, slope_y = _at_nodes(layer, rows * step, columns * step)
+            np.copyto(at, 0.0, where=np.abs(at) < INVISIBLE_RADIUS_PX)
+            reduced = min(step, _reduction(float(np.median(np.abs(at))), rays))
+            behind, ahead = (aperture_points(self.aperture, rays, side) for side in (1, -1))
+            trace: Callable[..., None] = trace_tilted
+            if _is_even(at, starts) and _is_even(slope_x, starts) and _is_even(slope_y, starts):
+                trace, at, slope_x, slope_y = trace_runs, at[starts], slope_x[starts], slope_y[starts]
+            trace(
+                pyramid.reduced(reduced), pyramid.y0, pyramid.x0, reduced, ys, xs, runs.count, starts, step,
+                at, slope_x, slope_y, behind, ahead, light, together, mean, place,
+            )  # fmt: skip
             mean *= halves
             mean_all = 0.5 * (mean[0] + mean[1])
-            apart += left * mean[:, : self.colours]
-            apart_all += left_all * mean_all[: self.colours]
+            if place > 0:
+                apart += left * mean[:, : self.colours]
+                apart_all += left_all * mean_all[: self.colours]
             if layer.pyramid.is_opaque:
                 break
             left *= 1.0 - mean[:, self.colours :]
@@ -216,6 +232,12 @@ class _Tracer:
         nodes[rows, columns] = (0.5 * (together[0] + together[1]) - apart_all).T
         first, second = together - apart
         error[rows, columns] = np.abs(first - second).max(axis=0)
+
+
+def _is_even(values: Float32, starts: npt.NDArray[np.int64]) -> bool:
+    """True when the values of every run (which begin at `starts`) are the same within rounding."""
+    spread = np.maximum.reduceat(values, starts) - np.minimum.reduceat(values, starts)
+    return bool(spread.max() < 1e-4)
 
 
 @dataclass(frozen=True)
@@ -234,19 +256,11 @@ class _Runs:
 
 def _runs(wanted: npt.NDArray[np.bool_], most: int) -> Iterator[_Runs]:
     """The wanted nodes (and short gaps between them) as runs along rows, in batches of about `most` nodes."""
-    bridged = cv2.morphologyEx(wanted.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 15), np.uint8))
-    edges = np.diff(np.pad(bridged.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    row, first = np.nonzero(edges == 1)
-    end = np.nonzero(edges == -1)[1]
-    pieces = -(-(end - first) // most)  # long runs are cut
-    piece = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    row, first, end = (np.repeat(a, pieces) for a in (row, first, end))
-    first = first + piece * most
-    count = np.minimum(end - first, most)
+    row, column, count = np.ascontiguousarray(runs_of(wanted, _GAP, most).T)
     batch = np.cumsum(count) // most
-    for number in np.unique(batch):
-        here = batch == number
-        yield _Runs(row[here], first[here], count[here])
+    cuts = [0, *(np.flatnonzero(np.diff(batch)) + 1), len(batch)]
+    for first, end in pairwise(cuts):
+        yield _Runs(row[first:end], column[first:end], count[first:end])
 
 
 def _reduction(radius_px: float, rays: int) -> int:

@@ -20,12 +20,12 @@ from mattingmfif.errors import UserError
 from mattingmfif.optics.aperture import Aperture
 from mattingmfif.optics.blur import Placed
 from mattingmfif.optics.field import fade_in, rows_of_cells
-from mattingmfif.optics.interaction import Blurred, add_correction, node_step
-from mattingmfif.optics.kernels import over_in_place
+from mattingmfif.optics.interaction import Blurred, add_correction, node_step, tolerance
+from mattingmfif.optics.kernels import mark_varying, over_in_place
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
 from mattingmfif.optics.prepared import PreparedLayer, PreparedScene, Radius
 from mattingmfif.optics.psf import airy_kernel
-from mattingmfif.optics.scene import Scene, distance_ranges_m, mean_light
+from mattingmfif.optics.scene import Scene, distance_ranges_m, matte_share, mean_light
 
 Float32 = npt.NDArray[np.float32]
 
@@ -124,7 +124,9 @@ class _Stage:
         # a cat's eye is photographed in cells, which are cut out of the scene one after another
         self.uncut = scene if lens.aperture.cats_eye > 0.0 else None
         self.scene = PreparedScene(scene, self.split_channels) if self.uncut is None else None
-        self.light_of_all = 0.0 if self.uncut is None or not self.exact else mean_light(scene)
+        self.tolerance_of_all = 0.0
+        if self.uncut is not None and self.exact:
+            self.tolerance_of_all = tolerance(mean_light(scene), matte_share(scene))
 
     def expose(self, focus_distance_m: float, with_maps: bool) -> Exposure:
         magnification, radius_scale = self._scales(focus_distance_m)
@@ -202,7 +204,7 @@ class _Stage:
                     min(cell.window[3] - corner[1], self.shape[1]),
                 )
                 scene = PreparedScene(self.uncut, self.split_channels, window)
-                scene.mean_light = self.light_of_all
+                scene.tolerance = self.tolerance_of_all
                 aperture = cell.aperture(self.lens.aperture)
                 light, trusted, edges = self._photographed(scene, aperture, focus_distance_m, radius_scale, with_maps)
                 y, x = top - window[0], left - window[2]
@@ -274,7 +276,7 @@ class _Stage:
             if boundary is not None:
                 _mark_boundary(boundary, placed, layer, channel)
             if varies is not None and radius.greatest_px >= INVISIBLE_RADIUS_PX and not layer.is_opaque:
-                _mark_varying(varies, light, placed)
+                mark_varying(varies, light, placed.planes[-1], placed.y0, placed.x0, *VARYING_ALPHA)
             over_in_place(image, light, placed.planes, placed.y0, placed.x0, layer.is_opaque)
             if step:
                 seen.append(
@@ -286,10 +288,9 @@ class _Stage:
                         greatest_px=radius.greatest_px,
                     )
                 )
+            placed = None  # its planes are not needed while the next layer is blurred
         if varies is not None and len(seen) > 1:
-            layered = image.copy()
-            add_correction(image, seen, aperture, step, scene.mean_light)
-            np.copyto(image, layered, where=~varies[..., None])
+            add_correction(image, seen, aperture, step, varies, scene.tolerance)
         return None if invented is None else np.clip(np.float32(1.0) - invented, 0.0, 1.0)
 
     def _diffract(self, image: Float32) -> None:
@@ -310,13 +311,6 @@ def _mark_boundary(boundary: npt.NDArray[np.bool_], placed: Placed, layer: Prepa
     boundary[placed.y0 : placed.y0 + height, placed.x0 : placed.x0 + width] |= (alpha > BOUNDARY_ALPHA[0]) & (
         alpha < BOUNDARY_ALPHA[1]
     )
-
-
-def _mark_varying(varies: npt.NDArray[np.bool_], light: Float32, placed: Placed) -> None:
-    alpha = placed.planes[-1]
-    height, width = alpha.shape
-    here = (slice(placed.y0, placed.y0 + height), slice(placed.x0, placed.x0 + width))
-    varies[here] |= (alpha > VARYING_ALPHA[0]) & (alpha < VARYING_ALPHA[1]) & (light[here] > 0)
 
 
 def _node_alpha(

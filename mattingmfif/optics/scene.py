@@ -19,6 +19,8 @@ from mattingmfif.optics.kernels import over_in_place
 
 Float32 = npt.NDArray[np.float32]
 
+_MATTE_CELL_PX = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -77,7 +79,8 @@ class Whole:
     shape: tuple[int, int]
     corner: tuple[int, int]  # row and column of the whole at which the window begins, multiples of 8
     view: tuple[int, int, int, int]
-    mean_light: float
+    mean_light: float  # of the pinhole image, linear
+    matte_share: float  # of the frame, as `matte_share` counts it
     distance_ranges_m: tuple[tuple[float, float], ...]  # of every layer, nearest and farthest
 
 
@@ -122,8 +125,27 @@ def distance_ranges_m(scene: Scene) -> tuple[tuple[float, float], ...]:
 
 
 def mean_light(scene: Scene) -> float:
-    """Mean of the pinhole image over pixels and channels, linear light; that of the whole for a window."""
-    return float(composite(scene).mean()) if scene.part_of is None else scene.part_of.mean_light
+    """Mean of the pinhole image over channels and every 8th pixel each way, linear; that of the whole for a window."""
+    if scene.part_of is not None:
+        return scene.part_of.mean_light
+    thin = [
+        Layer(layer.colour_linear[::8, ::8], layer.alpha[::8, ::8], layer.greatest_distance_m)
+        for layer in scene.ordered
+    ]
+    return float(composite(Scene(thin)).mean())
+
+
+def matte_share(scene: Scene) -> float:
+    """Share, 0..1, of the frame's cells of 8 x 8 px in which some matte varies; that of the whole for a window."""
+    if scene.part_of is not None:
+        return scene.part_of.matte_share
+    rows, columns = (np.arange(0, size, _MATTE_CELL_PX) for size in scene.shape)
+    varies = np.zeros((len(rows), len(columns)), bool)
+    for layer in scene.layers:
+        least = np.minimum.reduceat(np.minimum.reduceat(layer.alpha, rows, axis=0), columns, axis=1)
+        most = np.maximum.reduceat(np.maximum.reduceat(layer.alpha, rows, axis=0), columns, axis=1)
+        varies |= (least < 1.0) & (most > 0.0) & (least < most)
+    return float(varies.mean())
 
 
 def composite(scene: Scene) -> Float32:

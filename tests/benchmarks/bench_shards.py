@@ -83,7 +83,7 @@ def write_layers(folder: Path, count: int) -> None:
     from mattingmfif.dataset.layer_store import store_layers
     from mattingmfif.dataset.sample import CameraRecord, LayerRecord, SampleRecord, SourceRecord
     from mattingmfif.dataset.shards import shard_name, write_shard
-    from mattingmfif.optics import Layer, Scene, mean_light
+    from mattingmfif.optics import Layer, Scene, matte_share, mean_light
     from mattingmfif.pixels.colour import decode_srgb
 
     def records():
@@ -133,6 +133,7 @@ def write_layers(folder: Path, count: int) -> None:
                     quality="exact",
                     largest_radius_px=100.0,
                     mean_light=mean_light(scene),
+                    matte_share=matte_share(scene),
                 ),
             )
 

@@ -33,6 +33,7 @@ from mattingmfif.optics import (
     composite,
     composite_trust,
     expose_stack,
+    matte_share,
     mean_light,
     render,
     scene_depth_m,
@@ -112,6 +113,7 @@ def record_of(margin=0, bits=8, quality="exact", with_known=True, seed=0, cats_e
             quality=quality,
             largest_radius_px=LIMIT_PX,
             mean_light=mean_light(scene),
+            matte_share=matte_share(scene),
         ),
     )
 
