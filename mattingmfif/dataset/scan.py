@@ -9,7 +9,7 @@ import numpy as np
 from mattingmfif.dataset.intake import Scanned, ScanTask
 from mattingmfif.dataset.plan import Reject, Source, split_of
 from mattingmfif.dataset.recipe import Recipe
-from mattingmfif.photo.duplicates import group_near_duplicates
+from mattingmfif.photo.duplicates import NEAR_DUPLICATE_BITS
 
 #: hashes that differ by at most this many of 256 bits are the same picture, saved again
 SAME_PICTURE_BITS = 6
@@ -36,11 +36,11 @@ def settle(
             kept.append(result)
     kept, doubles = _without_doubles(sorted(kept, key=lambda item: item.path))
     rejects += doubles
-    groups = group_near_duplicates({item.path: item.perceptual_hash for item in kept})
-    by_path = {item.path: item for item in kept}
+    kept, groups, bridges = _grouped(kept, recipe)
+    rejects += bridges
     sources = []
     for item in kept:
-        first = by_path[groups[item.path]].sha256
+        first = groups[item.path]
         sources.append(
             Source(
                 path=item.path,
@@ -85,6 +85,35 @@ def _without_doubles(kept: list[Scanned]) -> tuple[list[Scanned], list[Reject]]:
         words[len(unique)] = word
         unique.append(item)
     return unique, rejects
+
+
+def _grouped(kept: list[Scanned], recipe: Recipe) -> tuple[list[Scanned], dict[str, str], list[Reject]]:
+    """Those that stay, by path the sha256 of the first of their near-duplicates, and refusals, in path order.
+
+    A photograph joins the near-duplicates before it and takes their split; groups that it joins become one. Where they
+    are in different splits it is refused, so that none of those before it moves.
+    """
+    stay: list[Scanned] = []
+    rejects: list[Reject] = []
+    first_of: list[int] = []  # for each that stays, the first of its group
+    words = np.zeros((len(kept), 4), np.uint64)
+    for item in kept:
+        word = np.frombuffer(bytes.fromhex(item.perceptual_hash), np.uint64)
+        distances = np.bitwise_count(words[: len(stay)] ^ word).sum(axis=1)
+        near = sorted({first_of[int(index)] for index in np.flatnonzero(distances <= NEAR_DUPLICATE_BITS)})
+        splits = {split_of(stay[index].sha256, recipe.splits): stay[index].path for index in reversed(near)}
+        if len(splits) > 1:
+            detail = " and of ".join(f"{path} ({split})" for split, path in sorted(splits.items()))
+            rejects.append(
+                _reject(item.path, item.sha256, "near-duplicate-across-splits", f"a near-duplicate of {detail}")
+            )
+            continue
+        if len(near) > 1:
+            first_of = [near[0] if index in near else index for index in first_of]
+        words[len(stay)] = word
+        first_of.append(near[0] if near else len(stay))
+        stay.append(item)
+    return stay, {item.path: stay[first].sha256 for item, first in zip(stay, first_of, strict=True)}, rejects
 
 
 def _reject(path: str, digest: str | None, reason: str, detail: str) -> Reject:

@@ -1,0 +1,123 @@
+"""The split of a photograph: by its content, with its near-duplicates, not moved by photographs that are added."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mattingmfif.dataset.intake import Inputs, Scanned, ScanTask
+from mattingmfif.dataset.plan import Source, plan_samples, split_of
+from mattingmfif.dataset.recipe import Recipe, load_recipe
+from mattingmfif.dataset.scan import settle
+from mattingmfif.photo.sources import Licence
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """Three samples a photograph, all of several photographs, if there are partners."""
+    path = tmp_path_factory.mktemp("recipe") / "splits.toml"
+    path.write_text(
+        'schema = 1\nname = "splits"\n[output]\nsamples_per_photo = 3\n[splits]\ntrain = 0.5\nval = 0.2\ntest = 0.3\n'
+        '[scene]\nkind = "composite"\n'
+    )
+    return load_recipe(str(path))
+
+
+def scanned(name: str, bits: int, sha256: str) -> Scanned:
+    return Scanned(
+        path=name,
+        sha256=sha256,
+        licence=Licence(licence="CC0-1.0"),
+        height=600,
+        width=900,
+        perceptual_hash=f"{bits:064x}",
+        subjects=1,
+        why_no_subject="",
+        has_depth=False,
+        sidecars=(),
+        scores={},
+    )
+
+
+def settled(photos: list[Scanned], recipe: Recipe) -> tuple[dict[str, Source], dict[str, str]]:
+    """Sources by path, and reasons of refusals by path."""
+    tasks = [
+        ScanTask(path=item.path, recipe=recipe, inputs=Inputs(src=Path()), licence=None, default_licence=None)
+        for item in photos
+    ]
+    sources, rejects = settle(tasks, photos, recipe, ())
+    return {item.path: item for item in sources}, {item.path: item.reason for item in rejects}
+
+
+def photos_of(count: int, seed: int, prefix: str = "p") -> list[Scanned]:
+    rng = random.Random(seed)
+    return [scanned(f"{prefix}{k:03d}.jpg", rng.getrandbits(256), f"{rng.getrandbits(256):064x}") for k in range(count)]
+
+
+def near(photo: Scanned, name: str, seed: int, bits: int = 20) -> Scanned:
+    """The same picture with another exposure, say: `bits` bits of the hash differ."""
+    rng = random.Random(seed)
+    mask = sum(1 << k for k in rng.sample(range(256), bits))
+    return scanned(name, int(photo.perceptual_hash, 16) ^ mask, f"{rng.getrandbits(256):064x}")
+
+
+def test_photographs_that_are_added_move_none_of_those_that_were_there(recipe: Recipe) -> None:
+    old = photos_of(60, seed=1)
+    before, _ = settled(old, recipe)
+    assert min(Counter(item.split for item in before.values()).values()) > 5
+    added = photos_of(60, seed=2, prefix="a") + [near(old[k], f"q{k:03d}.jpg", seed=k) for k in range(20)]
+    after, _ = settled([*added, *old], recipe)
+    assert {path: after[path].split for path in before} == {path: item.split for path, item in before.items()}
+    for k in range(20):
+        assert after[f"q{k:03d}.jpg"].split == before[old[k].path].split
+        assert after[f"q{k:03d}.jpg"].group == before[old[k].path].group
+
+
+def test_a_photograph_that_is_near_two_splits_is_refused_and_moves_neither(recipe: Recipe) -> None:
+    first = photos_of(1, seed=3, prefix="a")[0]
+    other = next(
+        item
+        for item in (near(first, "b.jpg", seed=seed, bits=70) for seed in range(50))
+        if split_of(item.sha256, recipe.splits) != split_of(first.sha256, recipe.splits)
+    )
+    difference = int(first.perceptual_hash, 16) ^ int(other.perceptual_hash, 16)
+    half = sum(1 << k for k in [k for k in range(256) if difference >> k & 1][:35])
+    bridge = scanned("c.jpg", int(first.perceptual_hash, 16) ^ half, "c" * 64)
+    alone, _ = settled([first, other], recipe)
+    joined, refused = settled([first, other, bridge], recipe)
+    assert refused == {"c.jpg": "near-duplicate-across-splits"}
+    assert joined == alone
+
+
+def test_groups_of_one_split_that_a_photograph_joins_become_one(recipe: Recipe) -> None:
+    first = photos_of(1, seed=3, prefix="a")[0]
+    other = next(
+        item
+        for item in (near(first, "b.jpg", seed=seed, bits=70) for seed in range(50))
+        if split_of(item.sha256, recipe.splits) == split_of(first.sha256, recipe.splits)
+    )
+    difference = int(first.perceptual_hash, 16) ^ int(other.perceptual_hash, 16)
+    half = sum(1 << k for k in [k for k in range(256) if difference >> k & 1][:35])
+    joined, refused = settled([first, other, scanned("c.jpg", int(first.perceptual_hash, 16) ^ half, "c" * 64)], recipe)
+    assert refused == {}
+    assert {item.group for item in joined.values()} == {first.sha256}
+    assert len({item.split for item in joined.values()}) == 1
+
+
+def test_composites_take_photographs_of_one_split_and_not_their_own_near_duplicates(recipe: Recipe) -> None:
+    photos = photos_of(40, seed=4)
+    photos += [near(photos[k], f"q{k:03d}.jpg", seed=k) for k in range(15)]
+    by_path, _ = settled(photos, recipe)
+    sources = tuple(by_path.values())
+    samples = plan_samples(recipe, 0, sources)
+    assert sum(sample.kind == "composite" for sample in samples) > 100
+    for sample in samples:
+        members = [sources[index] for index in sample.sources]
+        assert {member.split for member in members} == {sample.split}
+        first, *others = members
+        assert first.group not in {other.group for other in others}
+    again = plan_samples(recipe, 0, sources)
+    assert again == samples
