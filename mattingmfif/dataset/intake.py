@@ -18,9 +18,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from mattingmfif.dataset.files import inside, is_remote, list_folder
-from mattingmfif.dataset.plan import Reject
+from mattingmfif.dataset.plan import Reject, stays_inside
 from mattingmfif.dataset.recipe import Recipe
-from mattingmfif.dataset.remote import fetch_file, stays_inside
+from mattingmfif.dataset.remote import fetch_file
 from mattingmfif.errors import Refused
 from mattingmfif.matting.segment import Subjects, UserInput, find_subjects
 from mattingmfif.matting.sidecars import matte_files, read_user_input

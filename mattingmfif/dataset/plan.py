@@ -12,12 +12,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mattingmfif.dataset.recipe import Recipe, SplitSettings, recipe_from_plain
-from mattingmfif.dataset.sample import FORMAT_VERSION
-from mattingmfif.dataset.shards import shard_name
+from mattingmfif.dataset.sample import FORMAT_VERSION, check_key
+from mattingmfif.dataset.shards import parse_shard_name, shard_name
 from mattingmfif.dataset.whole_files import write_whole
 from mattingmfif.errors import UserError
 from mattingmfif.scene.draw import stage_rng
@@ -200,6 +200,12 @@ def plan_shards(recipe: Recipe, samples: tuple[PlannedSample, ...]) -> tuple[Pla
     return tuple(shards)
 
 
+def stays_inside(name: str) -> bool:
+    """Whether a relative path with forward slashes names something inside its folder, on any system."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts and "\\" not in name and "\0" not in name
+
+
 def write_plan(plan: Plan, out: Path) -> None:
     """Write `OUT/plan.json` whole or not at all."""
     write_whole(out / PLAN_FILE, plan.to_json().encode())
@@ -233,13 +239,28 @@ def read_plan(out: Path) -> Plan | None:
             shards=tuple(_listed(PlannedShard, item, "samples") for item in plain["shards"]),
             rejects=tuple(Reject(**item) for item in plain["rejects"]),
         )
+        _check_places(plan)
     except UserError:
         raise
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise UserError(f"{PLAN_FILE}: damaged ({type(error).__name__}: {error}); build into a new folder") from None
     if plan.plan_id != plan_identity(plan.recipe, plan.seed, plan.codec, plan.store, plan.inputs):
         raise UserError(f"{PLAN_FILE}: its contents do not belong to its plan_id; build into a new folder")
     return plan
+
+
+def _check_places(plan: Plan) -> None:
+    """ValueError where a name in a plan would lead out of its folder, or a number to nothing: plans travel."""
+    for source in plan.sources:
+        if not stays_inside(source.path):
+            raise ValueError(f"source {source.path!r} lies outside the folder of photographs")
+    for sample in plan.samples:
+        check_key(sample.sample_id)
+        if not sample.sources or not all(0 <= index < len(plan.sources) for index in sample.sources):
+            raise ValueError(f"sample {sample.sample_id} has no such source")
+    for shard in plan.shards:
+        if parse_shard_name(shard.name) is None or not all(0 <= index < len(plan.samples) for index in shard.samples):
+            raise ValueError(f"shard {shard.name!r} is none, or has no such sample")
 
 
 def _listed(kind: Any, item: Mapping[str, Any], key: str) -> Any:

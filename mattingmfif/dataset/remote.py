@@ -20,7 +20,7 @@ from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.files import inside, is_remote, remote
 from mattingmfif.dataset.manifest import MANIFEST_FILE
 from mattingmfif.dataset.out_folder import DATA_FOLDER, WORK_FOLDER
-from mattingmfif.dataset.plan import MAX_PLAN_BYTES, PLAN_FILE
+from mattingmfif.dataset.plan import MAX_PLAN_BYTES, PLAN_FILE, stays_inside
 from mattingmfif.dataset.shards import parse_shard_name, shard_is_complete
 from mattingmfif.dataset.whole_files import is_temporary, temporary_beside
 from mattingmfif.errors import EXIT_IO, UserError
@@ -90,12 +90,6 @@ def walk(address: str) -> dict[str, int]:
     prefix = root.rstrip("/") + "/"
     names = {item.path.removeprefix(prefix): int(item.size) for item in found if item.type == pafs.FileType.File}
     return {name: names[name] for name in sorted(names) if stays_inside(name)}
-
-
-def stays_inside(name: str) -> bool:
-    """Whether a relative path with forward slashes names something inside its folder, on any system."""
-    parts = PurePosixPath(name).parts
-    return bool(parts) and not name.startswith("/") and ".." not in parts and "\\" not in name and "\0" not in name
 
 
 @contextlib.contextmanager

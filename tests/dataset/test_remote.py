@@ -14,6 +14,7 @@ import pytest
 from mattingmfif.dataset import remote, run
 from mattingmfif.dataset.engines import Engine
 from mattingmfif.dataset.files import inside
+from mattingmfif.dataset.plan import stays_inside
 from mattingmfif.dataset.planning import Request
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.dataset.status import folder_status
@@ -188,8 +189,8 @@ def test_no_credentials_are_printed_or_stored(s3: Any, remote_photos: str, tiny_
 
 def test_names_that_lead_out_of_the_folder_are_not_followed() -> None:
     for name in ("../evil.jpg", "a/../../evil.jpg", "/etc/passwd", "a\\..\\evil.jpg", "", "nul\0.jpg"):
-        assert not remote.stays_inside(name)
-    assert remote.stays_inside("a/b..jpg")
+        assert not stays_inside(name)
+    assert stays_inside("a/b..jpg")
 
 
 def test_what_belongs_to_a_remote_photograph_comes_with_it(

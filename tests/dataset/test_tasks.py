@@ -239,3 +239,30 @@ def test_plan_refuses_what_does_not_fit(request_into: Any, planned: Path, monkey
         with pytest.raises(UserError, match=expected) as caught:
             report(*words[:2], engine=words[2], jobs_given=True)
         assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("sources", 0, "path"), "../../secret.png"),
+        (("sources", 0, "path"), "/etc/passwd"),
+        (("samples", 0, "sample_id"), "../x"),
+        (("samples", 0, "sources"), [99]),
+        (("samples", 0, "sources"), []),
+        (("shards", 0, "name"), "../train-00000-of-00001.parquet"),
+        (("shards", 0, "samples"), [-1]),
+        (("shards",), 7),
+        (("sources", 0), "text"),
+    ],
+)
+def test_a_plan_whose_names_or_numbers_lead_elsewhere_is_refused(
+    place: tuple[Any, ...], value: Any, planned: Path
+) -> None:
+    plain = json.loads((planned / "plan.json").read_text())
+    target = plain
+    for step in place[:-1]:
+        target = target[step]
+    target[place[-1]] = value
+    (planned / "plan.json").write_text(json.dumps(plain))
+    with pytest.raises(UserError, match=r"plan\.json: damaged"):
+        folder_status(planned)
