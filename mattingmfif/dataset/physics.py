@@ -133,7 +133,7 @@ def _check_in_focus(sample: Sample, alphas: list[Codes], radii: npt.NDArray[np.f
         sharp = sharp_pixels(sample.size, alphas, np.abs(radii[frame]).max(axis=1))
         if not sharp.any():
             continue
-        codes, trust = sample.frame(frame), sample.image(TRUST_COLUMNS[frame])
+        codes, trust = sample.quick_frame(frame), sample.image(TRUST_COLUMNS[frame])
         assert trust is not None
         wrong = (codes != target).any(axis=2) & sharp
         if wrong.any():

@@ -326,12 +326,21 @@ class Sample:
             return reassembled(self)
         return self._need("all_in_focus")
 
-    def frame(self, number: int) -> Codes:
-        """[H,W,3] one frame of `frames`."""
+    def quick_frame(self, number: int) -> Codes:
+        """[H,W,3] one of `frames`, for looking: stored layers are photographed by the layered product.
+
+        That takes a fraction of the time; what is in focus has the same codes.
+        """
         if self.store == "layers":
-            codes: Codes = self.frames[number]
+            codes: Codes = self._quick_photographs.frames[number]
             return codes
         return self._need(FRAME_COLUMNS[number])
+
+    @functools.cached_property
+    def _quick_photographs(self) -> Photographs:
+        from mattingmfif.dataset.photograph import photograph
+
+        return photograph(self, quality="fast", maps=False)
 
     @functools.cached_property
     def _photographs(self) -> Photographs:

@@ -155,7 +155,7 @@ def _map_panels(sample: Sample, width: int, height: int) -> Iterator[Panel]:
 def _frame_panels(sample: Sample, width: int, height: int) -> Iterator[Panel]:
     radii = layer_radii_px(sample)
     for k in range(sample.n_frames):
-        image = sample.frame(k)
+        image = sample.quick_frame(k)
         spans = []
         for near, far in radii[k]:
             spans.append(f"{near:+.1f}" if abs(near - far) < 0.05 else f"{near:+.1f}..{far:+.1f}")
@@ -176,7 +176,7 @@ def _detail_panel(sample: Sample, boundary: npt.NDArray[np.bool_], width: int, h
     picture = np.full((height, width, 3), 255, np.uint8)
     last = sample.n_frames - 1
     detail = sample.crop(y, x, part_height, part_width)
-    for k, part in enumerate((detail.target, detail.frame(0), detail.frame(last))):
+    for k, part in enumerate((detail.target, detail.quick_frame(0), detail.quick_frame(last))):
         left = k * (width // 3 + 1)
         picture[:part_height, left : left + part_width] = to_8_bit(part)
     return picture, [f"actual pixels from y={y} x={x}", f"left to right: target, frame 0, frame {last}"]
