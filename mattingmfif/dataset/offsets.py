@@ -11,6 +11,7 @@ the footer names, so a damaged header gives an error and never a read outside th
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,8 @@ def column_spans(row_group: Any) -> dict[str, Span]:
     chunks = {}
     for index in range(row_group.num_columns):
         column = row_group.column(index)
-        chunks[column.path_in_schema] = (int(column.data_page_offset), int(column.total_compressed_size))
+        # one text for all rows of all shards: a dataset has thousands
+        chunks[sys.intern(column.path_in_schema)] = (int(column.data_page_offset), int(column.total_compressed_size))
     return chunks
 
 
