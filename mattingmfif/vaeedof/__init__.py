@@ -12,8 +12,9 @@ The modules, in the order in which data flows through them (those marked * need 
     frames       files                    -> frames of one size and exposure; `align` registers them
     fuse         * files                  -> one file
     baselines    frames                   -> fused images by classical methods, and the selection oracle
-    metrics      fused image (+ truth)    -> figures (with `metrics_*`)
+    metrics      fused image (+ truth)    -> figures (with `metrics_*`; `metrics_learned` * is LPIPS)
     evaluate     * dataset or `folders`   -> tables and pictures
+    ablation     * recipe + dataset       -> a table of what each part is worth
 
 Plain functions for the command line: `fuse.fuse_files`, `train.train_from_recipe`, `evaluate.evaluate_folder`.
 """

@@ -31,7 +31,7 @@ from mattingmfif.vaeedof.device import choose_device
 from mattingmfif.vaeedof.folders import StackFiles, find_stacks
 from mattingmfif.vaeedof.frames import read_stack
 from mattingmfif.vaeedof.fuse import fuse_frames, load_fuser
-from mattingmfif.vaeedof.metrics import FUSION_METRICS, MIN_SIDE_PX, fusion_metrics, psnr, ssim, to_grey
+from mattingmfif.vaeedof.metrics import FUSION_METRICS, MIN_SIDE_PX, fusion_metrics, psnr, ssim_map, to_grey
 from mattingmfif.vaeedof.metrics_learned import Distance, find_lpips
 from mattingmfif.vaeedof.model import VAEEDOF
 from mattingmfif.vaeedof.stacks import Stack, degraded, open_stacks
@@ -122,8 +122,9 @@ def _truth_rows(
     for fuser, image in fused.items():
         if judge.lpips is not None:
             yield Row(stack=name, fuser=fuser, region="all", metric="LPIPS", value=judge.lpips(image, target))
+        similarity = ssim_map(image, target)
         for region, mask in where.items():
-            for metric, value in (("PSNR", psnr(image, target, mask)), ("SSIM", ssim(image, target, mask))):
+            for metric, value in (("PSNR", psnr(image, target, mask)), ("SSIM", float(similarity[mask].mean()))):
                 yield Row(stack=name, fuser=fuser, region=region, metric=metric, value=value)
 
 
@@ -269,6 +270,8 @@ def evaluate_folder(
     if align not in ALIGNMENTS:
         raise UserError(f"--align {align}: not known; use {', '.join(ALIGNMENTS)}")
     folder, out, chosen = Path(folder), Path(out), choose_device(device)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
     paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint or [])
     networks = [load_fuser(path) for path in paths] or [load_fuser(None)]
     models = dict(zip(checkpoint_names(paths), networks, strict=True))

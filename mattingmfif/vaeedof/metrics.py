@@ -101,11 +101,10 @@ def psnr(image: npt.NDArray[Any], target: npt.NDArray[Any], where: npt.NDArray[n
     return float("inf") if mean == 0 else 10 * float(np.log10(_peak(target) ** 2 / mean))
 
 
-def ssim(image: npt.NDArray[Any], target: npt.NDArray[Any], where: npt.NDArray[np.bool_] | None = None) -> float:
-    """Structural similarity (Wang 2004) of `image` to `target`: Gaussian window 11 px, sigma 1.5, K 0.01 and 0.03.
+def ssim_map(image: npt.NDArray[Any], target: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Structural similarity (Wang 2004) of `image` to `target` at each pixel, `[H,W]`.
 
-    Colours `[H,W,3]` are averaged over channels. The map is full size (edges reflected), averaged over `where` `[H,W]`
-    if given, else over everything; nan for an empty region.
+    Gaussian window 11 px, sigma 1.5, K 0.01 and 0.03, edges reflected; colours `[H,W,3]` are averaged over channels.
     """
     _check_alike(image, target)
     x, y = (np.asarray(a, np.float64) / _peak(target) for a in (image, target))
@@ -118,8 +117,12 @@ def ssim(image: npt.NDArray[Any], target: npt.NDArray[Any], where: npt.NDArray[n
     cov = blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
     quality = ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-    if quality.ndim == 3:
-        quality = quality.mean(-1)
+    return quality.mean(-1) if quality.ndim == 3 else quality
+
+
+def ssim(image: npt.NDArray[Any], target: npt.NDArray[Any], where: npt.NDArray[np.bool_] | None = None) -> float:
+    """The mean of `ssim_map` over `where` `[H,W]` if given, else over everything; nan for an empty region."""
+    quality = ssim_map(image, target)
     if where is not None:
         quality = quality[where]
     return float(quality.mean()) if quality.size else float("nan")
