@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mattingmfif.dataset.make import alignment, codes_of
+from mattingmfif.dataset.make import alignment, codes_of, sensor_options
 from mattingmfif.dataset.reader import Sample, open_shards
 from mattingmfif.dataset.recipe import load_recipe, parse_recipe
 from mattingmfif.optics import Sensor
 from mattingmfif.pixels.colour import decode_srgb
+from mattingmfif.scene.draw import stage_rng
+from mattingmfif.scene.sensor import draw_sensor
 
 EVERYTHING = """
 axial_colour_dioptres = {uniform = [0.02, 0.05]}
@@ -129,20 +132,19 @@ def test_noise_of_a_recipe_that_bakes_it_follows_its_law_and_spares_the_target()
     assert len(np.unique(codes_of(light, Sensor(exposure_ev=1.0, bits=16), None))) == 1
 
 
-def test_noise_that_is_not_baked_is_only_recorded(
-    small_photos: Path, tiny_recipe: Path, mattingmfif: Any, tmp_path: Path
-) -> None:
-    recipe = tmp_path / "noted.toml"
-    noted = tiny_recipe.read_text() + "[sensor]\niso = {uniform = [400, 800]}\n"
-    recipe.write_text(noted.replace('name = "tiny"', 'name = "noted"'))
-    done = mattingmfif("build", "--src", small_photos, "--out", tmp_path / "out", "--recipe", recipe, "--limit", 1)
-    assert done.returncode == 0, done.stderr
-    done = mattingmfif("verify", tmp_path / "out")  # where in focus, frames still are the target
-    assert done.returncode == 0, done.stdout
-    camera = open_shards(tmp_path / "out")[0].camera
-    assert camera.is_ideal
-    assert 400 <= camera.draws["noise_at_load"]["iso"] <= 800
-    assert camera.draws["noise_at_load"]["full_well_electrons"] == 25000.0
+def test_noise_that_is_not_baked_is_only_recorded() -> None:
+    noted = 'schema = 1\nname = "noted"\n[sensor]\nvignetting_ev = 1.0\niso = {uniform = [400, 800]}\n'
+    for text, baked in ((noted, False), (noted + "bake_noise = true\n", True)):
+        settings = parse_recipe(text, "noted.toml").shot_settings
+        sensor, recorded = draw_sensor(settings, partial(stage_rng, 5, "sample"))
+        pixels = sensor_options(sensor)  # what the pixels went through
+        assert pixels["vignetting_ev"] == 1.0
+        assert ("iso" in pixels) is baked
+        assert ("noise_at_load" in recorded) is not baked
+        noise = pixels if baked else recorded["noise_at_load"]
+        assert 400 <= noise["iso"] <= 800
+        assert noise["full_well_electrons"] == 25000.0
+        assert draw_sensor(settings, partial(stage_rng, 5, "sample")) == (sensor, recorded)
 
 
 @pytest.mark.parametrize(
