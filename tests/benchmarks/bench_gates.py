@@ -4,7 +4,7 @@
 
 *Focus.* Sharp photographs are blurred in part with the package's own lens kernel: everything, all but the found
 subjects, the subjects alone, or the upper half, by several radii; the gate has to refuse these and none of the
-originals. `--soft NAME ...` names photographs in DIR that are themselves out of focus in part: to be refused, too.
+originals. `--soft NAME ...` names photographs in DIR that are themselves out of focus in part, to be refused as well.
 
 *Mattes.* DIR holds *_image.png and *_alpha.png, exact by construction. Exact mattes are good; moved, blurred, grown,
 shrunk ones, and those of another picture, are bad. They are judged as if they had been found, not given. In precision
