@@ -80,7 +80,11 @@ class SharpnessReport:
         """The share of soft places within `mask` `[H,W]`; NaN where the mask holds next to no evidence."""
         height, width = self.evidence.shape
         small = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0.99
-        inside = self.evidence & small
+        # a sharp outline shines through the window that weighs edges: look beyond it where the part is large enough
+        inner = cv2.erode(small.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1) > 0
+        inside = self.evidence & inner
+        if inside.sum() < LEAST_EVIDENCE:
+            inside = self.evidence & small
         return (
             float((self.edge_width_px[inside] > soft_edge_width_px).mean())
             if inside.sum() >= LEAST_EVIDENCE

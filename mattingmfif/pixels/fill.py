@@ -46,9 +46,10 @@ def _fill(values: Float32, w: Float32) -> Float32:
     coarse = _fill(small, np.minimum(small_w, _FULL))
     up = cv2.resize(coarse, (2 * coarse.shape[1], 2 * coarse.shape[0]), interpolation=cv2.INTER_LINEAR)
     up = up.reshape(2 * coarse.shape[0], 2 * coarse.shape[1], -1)[:height, :width]
-    out = values.copy()
-    own = w[missing][:, None]
-    out[missing] = values[missing] * own + up[missing] * (np.float32(1) - own)
+    up = np.ascontiguousarray(up)
+    out = cv2.multiply(cv2.subtract(values, up), cv2.merge([w] * values.shape[2])).reshape(values.shape)
+    out += up
+    np.copyto(out, values, where=~missing[..., None])  # bit for bit
     return out
 
 

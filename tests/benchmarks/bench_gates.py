@@ -31,6 +31,7 @@ from mattingmfif.optics.psf import psf
 from mattingmfif.photo.gates import GateSettings, check_parts, check_sharpness
 from mattingmfif.photo.images import open_photo
 from mattingmfif.pixels.colour import decode_srgb, linear_to_srgb
+from mattingmfif.pixels.fill import push_pull
 
 RADII_PX = (3.0, 5.0, 10.0)
 LENS = ThinLens(50.0, 2.0, 36.0, Aperture())
@@ -79,7 +80,10 @@ def focus_cases(linear: np.ndarray, masks: list[np.ndarray]) -> Iterator[tuple[s
         yield f"upper half, radius {radius:g} px", np.where(upper[..., None], soft, linear)
         if subject is not None:
             yield f"background, radius {radius:g} px", np.where(subject[..., None], linear, soft)
-            yield f"subjects, radius {radius:g} px", np.where(subject[..., None], soft, linear)
+            plate = push_pull(linear, (~subject).astype(np.float32))
+            cover = blurred(subject.astype(np.float32), radius)[..., None]
+            front = blurred(linear * subject[..., None], radius)
+            yield f"subjects, radius {radius:g} px", front + plate * (1 - cover)
 
 
 def focus_is_refused(linear: np.ndarray, masks: list[np.ndarray]) -> bool:
