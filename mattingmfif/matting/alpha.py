@@ -36,6 +36,8 @@ LAPLACIAN_EPSILON = 1e-7
 _GUIDE_RADIUS_PX, _GUIDE_EPSILON = 1, 1e-5
 _TOLERANCE, _MAX_ITERATIONS = 1e-7, 3000
 _MAX_FILL_PER_ROW = 220
+#: unknowns for which a photo is solved at a finer scale than asked for
+_AFFORDED_UNKNOWNS = 50_000
 #: unknowns up to which the exact factorisation is fastest and fits into a few hundred MB
 _MAX_DIRECT = 250_000
 
@@ -83,6 +85,8 @@ def solve_fractions(
         return [(labels == k).astype(np.float32) for k in range(1, subjects + 1)]
     long_side = max(labels.shape)
     scale = max(1, round(long_side / solve_long_side_px))
+    # a narrow band leaves room for a finer solution at the same cost
+    scale = min(scale, max(2, int(np.ceil(np.sqrt(int(unknown.sum()) / _AFFORDED_UNKNOWNS)))))
     full = long_side <= full_solve_long_side_px or scale == 1
     margin = round(grow_rounds * (grow_reach_px + 2)) + 8 * scale
     window = window_of(unknown, margin, 2 * scale)
