@@ -255,8 +255,10 @@ def by_blurgenerator(case: Case) -> Iterator[np.ndarray]:
         for alpha, r in reversed(list(zip(alphas, radii_of(case, focus_m)[0], strict=True))):
             radius = np.where(alpha > 0.5, np.abs(r), radius)
         most = float(radius.max())
+        codes = np.round(radius / most * 255).astype(np.uint8)
+        depth = codes[..., None].repeat(3, axis=2)
         blurred = lens_blur_with_depth_map(
-            photo, np.round(radius / most * 255).astype(np.uint8), components=5, exposure_gamma=2.2, num_layers=10,
+            photo, depth, components=5, exposure_gamma=2.2, num_layers=10,
             min_blur=1, max_blur=max(1, round(most)),
         )  # fmt: skip
         codes = np.clip(np.round(blurred), 0, 255).astype(np.uint8)
