@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -15,9 +14,13 @@ from mattingmfif.optics.blur import Placed, Pyramid, blur_flat, blur_receding
 from mattingmfif.optics.interaction import tolerance
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
 from mattingmfif.optics.scene import Layer, Scene, distance_ranges_m, matte_share, mean_light, premultiplied
+from mattingmfif.pixels.fill import push_pull
 
 Float32 = npt.NDArray[np.float32]
 Box = tuple[int, int, int, int]  # rows y0..y1, columns x0..x1
+
+#: a share of the range of inverse distance within which an unseen value belongs to the seen surface
+_SAME_SURFACE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,12 +190,18 @@ def _blurred(pyramid: Pyramid, aperture: Aperture, radius: Radius) -> Placed | N
 
 
 def _carried_outwards(distance_m: Float32, alpha: Float32) -> Float32:
-    """The distance map with the nearest seen value where alpha is 0, where its own value means nothing."""
-    unseen = (alpha <= 0).astype(np.uint8)
-    if not unseen.any() or unseen.all():
+    """The distance map with the surface going on where alpha is 0, where its own value may mean nothing.
+
+    Between seen pixels it goes on smoothly in inverse distance, in which planes and blur are affine. Where the map's
+    own value is near to that, it is taken to be the surface's: it is truer than anything filled in.
+    """
+    seen = alpha > 0
+    if seen.all() or not seen.any():
         return distance_m
-    _, labels = cv2.distanceTransformWithLabels(unseen, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-    values = np.zeros(int(labels.max()) + 1, np.float32)
-    seen = unseen == 0
-    values[labels[seen]] = distance_m[seen]
-    return np.asarray(values[labels], np.float32)
+    inverse = np.float32(1.0) / distance_m
+    filled = push_pull(np.where(seen, inverse, np.float32(0.0)), seen.astype(np.float32))
+    least, most = inverse[seen].min(), inverse[seen].max()
+    with np.errstate(divide="ignore"):
+        carried = np.float32(1.0) / np.clip(filled, least, most)
+    own = seen | (np.abs(inverse - filled) < _SAME_SURFACE * (most - least))
+    return np.where(own, distance_m, carried)

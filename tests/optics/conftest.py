@@ -189,7 +189,7 @@ def interacting_scene(kind: str, distances_m: list[float], height: int, width: i
 
 
 #: name -> (kind of mattes, signed blur radii nearest first, inside to be compared (height, width), aperture); the last
-#: layer is an opaque wall, or ("ground") one that recedes between its two radii
+#: layer is an opaque wall, or ("ground", "plane") one that recedes between its two radii
 REFERENCE_SCENES: dict[str, tuple[str, tuple[float, ...], tuple[int, int], Aperture]] = {
     "hair-two": ("hair", (-13.0, 9.0), (40, 56), Aperture()),
     "hair-over-hair": ("hair", (-9.0, 6.0, 14.0), (40, 56), Aperture()),
@@ -208,6 +208,7 @@ REFERENCE_SCENES: dict[str, tuple[str, tuple[float, ...], tuple[int, int], Apert
     "large-fences": ("fence", (22.0, 40.0, 60.0), (40, 48), Aperture()),
     "large-veils": ("veil", (-60.0, 30.0), (40, 48), Aperture()),
     "hair-over-ground": ("ground", (-9.0, -3.0, 12.0), (40, 56), Aperture()),
+    "slanted-plane": ("plane", (-24.0, 24.0), (96, 24), Aperture()),
 }
 
 
@@ -217,10 +218,12 @@ def reference_scene(name: str) -> tuple[Scene, ThinLens, int]:
     margin = math.ceil(max(map(abs, radii))) + 2
     height, width = inside[0] + 2 * margin, inside[1] + 2 * margin
     lens, distances = lens_and_distances(radii, width, aperture)
-    if kind != "ground":
+    if kind not in ("ground", "plane"):
         return interacting_scene(kind, distances, height, width), lens, margin
-    near, far = 1.0 / distances[1], 1.0 / distances[2]
+    near, far = 1.0 / distances[-2], 1.0 / distances[-1]
     rows = (1.0 / np.linspace(far, near, height))[:, None].repeat(width, 1)
+    if kind == "plane":
+        return Scene([Layer(texture(height, width, 9), np.ones((height, width), np.float32), rows)]), lens, margin
     scene = interacting_scene("hair", [distances[0], distances[2]], height, width)
     return Scene([scene.layers[0], replace(scene.layers[1], distance_m=rows)]), lens, margin
 

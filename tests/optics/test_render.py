@@ -178,6 +178,23 @@ def test_a_receding_plane_agrees_with_its_definition(
         assert psnr(render(scene, lens, 2.0, quality), truth, 9) >= 48.0
 
 
+def test_a_receding_fence_agrees_with_its_definition_whatever_stands_in_its_gaps(
+    integral: Callable[..., np.ndarray], definitions: dict[str, object], psnr: Callable[..., float]
+) -> None:
+    height, width = 48, 20
+    radii = np.linspace(-6.0, -1.5, height)[:, None].repeat(width, 1)
+    inverse = 0.5 - radii / LENS.blur_per_dioptre_px(2.0, 1000)
+    lens = replace(LENS, sensor_width_mm=36.0 * width / 1000)
+    bars = definitions["fence"](height, width, 1.57, 12.0)  # type: ignore[operator]
+    bright, dark = (np.full((height, width, 3), level, np.float32) for level in (0.9, 0.1))
+    wall = Layer(dark, np.ones((height, width), np.float32), 2.0)
+    fence = Layer(bright, bars, (1.0 / inverse).astype(np.float32))
+    truth = integral(Scene([fence, wall]), lens, 2.0, points=300)
+    assert psnr(render(Scene([fence, wall]), lens, 2.0), truth, 7) >= 48.0
+    elsewhere = replace(fence, distance_m=np.where(bars > 0, fence.distance_m, np.float32(9.0)))
+    assert psnr(render(Scene([elsewhere, wall]), lens, 2.0), truth, 7) >= 38.0
+
+
 def test_trust_counts_what_is_invented_and_what_lies_outside_the_frame(three: Scene) -> None:
     wall = three.layers[2]
     lens_px = 1000
