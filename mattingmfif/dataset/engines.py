@@ -246,14 +246,20 @@ class _Dask:
             # no more than there are workers: the scheduler blames a death on tasks that wait at the worker, too
             for _ in range(self.jobs):
                 send()
+            seen_workers = time.monotonic()
             while pending:
                 try:
                     with self.client.as_current():
-                        ended = wait(list(pending), timeout=_LONELY_S, return_when="FIRST_COMPLETED").done
+                        ended = wait(list(pending), timeout=10, return_when="FIRST_COMPLETED").done
                 except TimeoutError:
+                    # by our own clock: while workers are being replaced there may be none for seconds
                     if self.client.ncores():
-                        continue
-                    raise UserError("--engine dask: the cluster has no workers left", EXIT_IO) from None
+                        seen_workers = time.monotonic()
+                    elif time.monotonic() - seen_workers > _LONELY_S:
+                        raise UserError("--engine dask: the cluster has no workers left", EXIT_IO) from None
+                    time.sleep(0.5)
+                    continue
+                seen_workers = time.monotonic()
                 for future in ended:
                     index = pending.pop(future)
                     if future.status == "finished":
