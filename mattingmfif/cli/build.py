@@ -30,6 +30,11 @@ def _build_options(command: Any) -> Any:
         click.option("--depth-near", type=float, metavar="METRES", help="Distance of the largest disparity."),
         click.option("--depth-far", type=float, metavar="METRES", help="Distance of the smallest disparity."),
         click.option(
+            "--depth-edges",
+            type=click.Choice(["surface", "layers"]),
+            help="A depth map without mattes: one receding surface, or cut into layers where it jumps.",
+        ),
+        click.option(
             "--segmenter", type=click.Choice(["auto", "given", "rembg", "classical"]), help="How subjects are found."
         ),
         click.option(
@@ -87,6 +92,7 @@ def _request(words: dict[str, Any]) -> Request:
         "depth.kind": words["depth_kind"],
         "depth.near_m": words["depth_near"],
         "depth.far_m": words["depth_far"],
+        "depth.edges": words["depth_edges"],
         "matting.segmenter": words["segmenter"],
     }
     recipe = recipe.replaced({key: value for key, value in overrides.items() if value is not None})

@@ -30,6 +30,7 @@ def samples(folder: Path) -> None:
 @click.option("--mattes", type=FOLDER, help="As in `build`.")
 @click.option("--depth", type=FOLDER, help="As in `build`.")
 @click.option("--depth-kind", type=click.Choice(["metres", "disparity"]), help="What the depth maps hold.")
+@click.option("--depth-edges", type=click.Choice(["surface", "layers"]), help="As in `build`.")
 @click.option("--segmenter", type=click.Choice(["auto", "given", "rembg", "classical"]), help="How subjects are found.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
 @click.option("--limit", type=click.IntRange(min=1), help="Look at the first N photographs only.")
@@ -41,7 +42,11 @@ def scan(photos: Path, out: Path | None, layers: bool, jobs: int, **words: Any) 
     from mattingmfif.dataset.recipe import load_recipe
     from mattingmfif.dataset.scan_page import lines, scan_photos, write_page
 
-    keys = {"depth.kind": words.pop("depth_kind"), "matting.segmenter": words.pop("segmenter")}
+    keys = {
+        "depth.kind": words.pop("depth_kind"),
+        "depth.edges": words.pop("depth_edges"),
+        "matting.segmenter": words.pop("segmenter"),
+    }
     recipe = load_recipe(words.pop("recipe")).replaced({key: value for key, value in keys.items() if value is not None})
     for name, folder in (("mattes", words["mattes"]), ("depth", words["depth"])):
         if folder is not None and not folder.is_dir():

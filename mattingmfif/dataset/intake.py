@@ -130,7 +130,18 @@ class Prepared:
         return linear_to_srgb(self.linear)
 
     def subjects(self, recipe: Recipe) -> Subjects:
-        """The subjects in it. Raises Refused where there is none, or the user's input cannot be used."""
+        """The subjects in it. Raises Refused where there is none, or the user's input cannot be used.
+
+        Where depth edges make the layers, nothing is looked for unless a person says what the subjects are; composites
+        look all the same, because they need cut-outs.
+        """
+        if (
+            recipe.depth.edges == "layers"
+            and self.depth is not None
+            and not self.user_input_given
+            and "composite" not in recipe.scene.kind.possible
+        ):
+            raise Refused("no-subject", "the depth map makes the layers (depth.edges)", stage="segment")
         return find_subjects(self.srgb, recipe.matting, self.user)
 
     @cached_property

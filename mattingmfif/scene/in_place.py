@@ -15,6 +15,7 @@ from mattingmfif.errors import Refused
 from mattingmfif.matting.layers import Cutout, Cutouts
 from mattingmfif.optics import Layer, ThinLens
 from mattingmfif.pixels.fill import push_pull
+from mattingmfif.scene.depth_layers import cut_at_depth_edges
 from mattingmfif.scene.distances import (
     dioptres,
     draw_lens,
@@ -88,10 +89,20 @@ def in_place_shot(
     plate = quantised_colour(photo_linear if cutouts is None else cutouts.plate_linear, settings.bits)
     plate_known = None if cutouts is None else cutouts.plate_known
     draws: dict[str, float | str] = {}
+    layers: list[Layer] = []
+    facts: list[LayerFacts] = []
+    alphas = [codes for codes, _ in codes_and_alphas]
 
     if depth is not None:
         distances, plate_distance, lens = _from_depth(subjects, depth, lens, image_width_px, limit_px)
         plate_kind = "depth-map"
+        if not subjects and settings.depth.edges == "layers":
+            assert not isinstance(plate_distance, float)
+            cut = cut_at_depth_edges(photo_linear, plate_distance, lens, image_width_px, settings.bits)
+            for piece in cut:
+                layers.append(piece.layer)
+                facts.append(_facts(plate_kind, piece.layer.distance_m))
+            alphas = [piece.codes for piece in cut[:-1]]
     else:
         nearest_m = settings.distances.nearest_m.number(streams("nearest"))
         farthest_m = settings.distances.farthest_m.number(streams("farthest"))
@@ -118,22 +129,12 @@ def in_place_shot(
             distances, plate_distance = spread[:-1], spread[-1]
         plate_kind = background
 
-    layers, facts = [], []
     for cutout, (_, alpha), distance in zip(subjects, codes_and_alphas, distances, strict=True):
         layers.append(Layer(quantised_colour(cutout.colour_linear, settings.bits), alpha, distance, known=cutout.known))
-        facts.append(
-            LayerFacts(kind="subject", source=0, nearest_m=distance, farthest_m=distance, scores=dict(cutout.scores))
-        )
-    layers.append(Layer(plate, np.ones((height, width), np.float32), plate_distance, known=plate_known))
-    facts.append(
-        LayerFacts(
-            kind=plate_kind,
-            source=0,
-            nearest_m=float(np.min(plate_distance)),
-            farthest_m=float(np.max(plate_distance)),
-            scores={},
-        )
-    )
+        facts.append(_facts("subject", distance, dict(cutout.scores)))
+    if len(layers) == len(subjects):  # not cut at depth edges: the plate lies behind the subjects
+        layers.append(Layer(plate, np.ones((height, width), np.float32), plate_distance, known=plate_known))
+        facts.append(_facts(plate_kind, plate_distance))
     sensor, recorded = draw_sensor(settings, streams)
     layers = [with_highlights(layer, recorded.get("highlights")) for layer in layers]
     scene, ordered_facts = order_layers(layers, facts)
@@ -146,10 +147,16 @@ def in_place_shot(
         focus_distance_m=focus,
         layers=ordered_facts,
         sensor=sensor,
-        alphas=tuple(codes for codes, _ in codes_and_alphas),
+        alphas=tuple(alphas),
         margin_px=0,
         draws={**draws, **recorded},
     )
+
+
+def _facts(kind: str, distance_m: float | Float32, scores: dict[str, float] | None = None) -> LayerFacts:
+    """What is recorded of a layer of the photo itself."""
+    nearest_m, farthest_m = float(np.min(distance_m)), float(np.max(distance_m))
+    return LayerFacts(kind=kind, source=0, nearest_m=nearest_m, farthest_m=farthest_m, scores=scores or {})
 
 
 def _standing_on(

@@ -76,11 +76,15 @@ class DepthSettings:
     kind: str = "metres"  # metres: distance along the axis; disparity: larger is nearer, relative
     near_m: float = 1.0  # distance given to the largest disparity of a map without a scale
     far_m: float = 10.0  # distance given to the smallest
+    # of a photo without mattes; surface: one receding surface; layers: cut where depth jumps, filled behind
+    edges: str = field(default="surface", metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds and an empty range."""
         if self.kind not in ("metres", "disparity"):
             raise UserError(f"depth.kind: {self.kind!r} is not allowed; allowed: metres, disparity")
+        if self.edges not in ("surface", "layers"):
+            raise UserError(f"depth.edges: {self.edges!r} is not allowed; allowed: surface, layers")
         if not 0 < self.near_m < self.far_m:
             raise UserError(f"depth.near_m: {self.near_m:g} must be above 0 and below depth.far_m ({self.far_m:g})")
 

@@ -383,6 +383,33 @@ def test_a_read_only_output_ends_with_exit_code_3(
     assert "ead-only" in done.stderr
 
 
+OPEN_LENS = "[lens]\nf_number = 1.0\nlargest_blur_radius_share = 0.04"
+
+
+def test_a_depth_map_without_mattes_is_cut_at_its_edges_when_asked(
+    small_photos: Path, tiny_recipe: Path, mattingmfif: Command, tmp_path: Path
+) -> None:
+    photos, depth = tmp_path / "photos", tmp_path / "depth"
+    photos.mkdir()
+    depth.mkdir()
+    shutil.copy(small_photos / "coffee.png", photos)
+    height, width = cv2.imread(str(photos / "coffee.png")).shape[:2]
+    distance = np.full((height, width), 6.0, np.float32)
+    distance[height // 4 :, width // 3 : width // 2] = 1.2
+    np.save(depth / "coffee.npy", distance)
+    recipe = tmp_path / "open.toml"  # a lens that is open enough to see the step
+    recipe.write_text(tiny_recipe.read_text().replace("[lens]\nlargest_blur_radius_share = 0.02", OPEN_LENS))
+    words = ["--depth", depth, "--depth-edges", "layers", "--licence", "CC0"]
+    done = build(mattingmfif, photos, tmp_path / "out", recipe, *words)
+    assert done.returncode == 0, done.stderr
+    (sample,) = open_shards(tmp_path / "out")
+    assert [layer.kind for layer in sample.layers] == ["depth-map", "depth-map"]
+    assert sample.layers[0].far_m == pytest.approx(1.2, rel=1e-3)
+    assert sample.layers[1].near_m == pytest.approx(6.0, rel=1e-3)
+    done = mattingmfif("verify", tmp_path / "out", "--rerender", 1, "--src", photos, "--depth", depth)
+    assert done.returncode == 0, done.stdout
+
+
 def test_mattes_and_depth_maps_are_used_and_strays_and_wrong_sizes_are_named(
     small_photos: Path, tiny_recipe: Path, mattingmfif: Command, tmp_path: Path
 ) -> None:
