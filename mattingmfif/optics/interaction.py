@@ -256,7 +256,11 @@ class _Runs:
 
 def _runs(wanted: npt.NDArray[np.bool_], most: int) -> Iterator[_Runs]:
     """The wanted nodes (and short gaps between them) as runs along rows, in batches of about `most` nodes."""
-    row, column, count = np.ascontiguousarray(runs_of(wanted, _GAP, most).T)
+    rows, columns = np.flatnonzero(wanted.any(axis=1)), np.flatnonzero(wanted.any(axis=0))
+    if not rows.size:
+        return
+    found = runs_of(wanted, rows, int(columns[0]), int(columns[-1]) + 1, _GAP, most)
+    row, column, count = np.ascontiguousarray(found.T)
     batch = np.cumsum(count) // most
     cuts = [0, *(np.flatnonzero(np.diff(batch)) + 1), len(batch)]
     for first, end in pairwise(cuts):

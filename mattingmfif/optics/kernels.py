@@ -374,21 +374,23 @@ def disagreeing(error, wanted, most):
 
 
 @njit(cache=True, nogil=True)
-def runs_of(wanted, gap, most):
-    """Row, first column, length of the runs of `wanted` along rows, over gaps of up to `gap`, at most `most` long."""
-    rows, columns = wanted.shape
+def runs_of(wanted, busy_rows, first_column, end_column, gap, most):
+    """Row, first column, length of the runs of `wanted` along rows, over gaps of up to `gap`, at most `most` long.
+
+    Only `busy_rows` and the columns from `first_column` up to `end_column` are looked at.
+    """
     found = np.empty((1024, 3), np.int64)
     count = 0
-    for y in range(rows):
-        x = 0
-        while x < columns:
+    for y in busy_rows:
+        x = first_column
+        while x < end_column:
             if not wanted[y, x]:
                 x += 1
                 continue
             first = x
             last = x
             x += 1
-            while x < columns and x - last <= gap and x - first < most:
+            while x < end_column and x - last <= gap and x - first < most:
                 if wanted[y, x]:
                     last = x
                 x += 1
