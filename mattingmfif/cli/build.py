@@ -37,6 +37,10 @@ def _build_options(command: Any) -> Any:
         click.option(
             "--segmenter", type=click.Choice(["auto", "given", "rembg", "classical"]), help="How subjects are found."
         ),
+        click.option("--rembg-model", metavar="NAME[=FILE]", help="The rembg model, and where its weights lie."),
+        click.option(
+            "--allow-download", is_flag=True, help="Fetch the weights of --rembg-model where they are missing."
+        ),
         click.option(
             "--jobs",
             type=click.IntRange(min=1),
@@ -86,6 +90,7 @@ def _request(words: dict[str, Any]) -> Request:
     from mattingmfif.dataset.layer_store import refuse_baked_noise
     from mattingmfif.dataset.planning import Request
     from mattingmfif.dataset.recipe import load_recipe
+    from mattingmfif.matting.models import fetch_weights
 
     recipe = load_recipe(words["recipe"])
     overrides = {
@@ -94,6 +99,7 @@ def _request(words: dict[str, Any]) -> Request:
         "depth.far_m": words["depth_far"],
         "depth.edges": words["depth_edges"],
         "matting.segmenter": words["segmenter"],
+        "matting.rembg_model": words["rembg_model"],
     }
     recipe = recipe.replaced({key: value for key, value in overrides.items() if value is not None})
     for name in ("src", "mattes", "depth"):
@@ -101,6 +107,8 @@ def _request(words: dict[str, Any]) -> Request:
             raise UserError(f"--{name} {words[name]}: no such folder")
     if words["store"] == "layers":
         refuse_baked_noise(recipe)
+    if words["allow_download"]:
+        fetch_weights(recipe.matting)
     allowed = words["allow_licences"] or words["allow_licences_alias"] or ""
     return Request(
         src=words["src"],

@@ -32,25 +32,31 @@ def samples(folder: Path) -> None:
 @click.option("--depth-kind", type=click.Choice(["metres", "disparity"]), help="What the depth maps hold.")
 @click.option("--depth-edges", type=click.Choice(["surface", "layers"]), help="As in `build`.")
 @click.option("--segmenter", type=click.Choice(["auto", "given", "rembg", "classical"]), help="How subjects are found.")
+@click.option("--rembg-model", metavar="NAME[=FILE]", help="As in `build`.")
+@click.option("--allow-download", is_flag=True, help="As in `build`.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
 @click.option("--limit", type=click.IntRange(min=1), help="Look at the first N photographs only.")
 @click.option("--follow-links", is_flag=True, help="Follow links that lead out of PHOTOS.")
-def scan(photos: Path, out: Path | None, layers: bool, jobs: int, **words: Any) -> None:
+def scan(photos: Path, out: Path | None, layers: bool, jobs: int, allow_download: bool, **words: Any) -> None:
     """Say which photographs `build` would keep and why, those nearest to a threshold first."""
     from mattingmfif.dataset.engines import Engine, open_workers
     from mattingmfif.dataset.planning import Request
     from mattingmfif.dataset.recipe import load_recipe
     from mattingmfif.dataset.scan_page import lines, scan_photos, write_page
+    from mattingmfif.matting.models import fetch_weights
 
     keys = {
         "depth.kind": words.pop("depth_kind"),
         "depth.edges": words.pop("depth_edges"),
         "matting.segmenter": words.pop("segmenter"),
+        "matting.rembg_model": words.pop("rembg_model"),
     }
     recipe = load_recipe(words.pop("recipe")).replaced({key: value for key, value in keys.items() if value is not None})
     for name, folder in (("mattes", words["mattes"]), ("depth", words["depth"])):
         if folder is not None and not folder.is_dir():
             raise UserError(f"--{name} {folder}: no such folder")
+    if allow_download:
+        fetch_weights(recipe.matting)
     request = Request(src=photos, out=out or photos / ".mattingmfif-scan", recipe=recipe, **words)
     shown = Shown()
     with open_workers(Engine(jobs=jobs)) as workers:

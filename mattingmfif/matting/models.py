@@ -81,6 +81,30 @@ def available_model(name: str = "", *, allow_download: bool = False) -> Model | 
     return None
 
 
+def fetch_weights(settings: MattingSettings) -> Model:
+    """The model that the settings name, downloaded into rembg's folder if it is not on disk: a person asked for that.
+
+    Raises UserError where none is named or allowed, rembg is missing, or the download fails.
+    """
+    name = settings.rembg_model.partition("=")[0]
+    if settings.segmenter not in ("auto", "rembg"):
+        raise UserError(f"--allow-download: segmenter {settings.segmenter} uses no model; allowed: auto, rembg")
+    if not name:
+        raise UserError(f"--allow-download: say which with --rembg-model; allowed: {', '.join(ALLOWED_MODELS)}")
+    if not rembg_is_installed():
+        raise UserError("--allow-download: rembg is not installed; pip install 'mattingmfif[rembg]'")
+    try:
+        fetched = available_model(settings.rembg_model, allow_download=True)
+    except (OSError, ValueError) as error:  # no network, a full disk; a file with another checksum
+        detail = " ".join(str(error).split())[:160]
+        raise UserError(f"--allow-download: {name} could not be fetched: {detail}") from error
+    found = available_model(settings.rembg_model)
+    if found is None:
+        where = fetched.path if fetched is not None else "nowhere"
+        raise UserError(f"--allow-download: {name} lies at {where}; set U2NET_HOME to the folder it lies in")
+    return found
+
+
 def rembg_is_installed() -> bool:
     """True where rembg and onnxruntime can be imported (without the latter rembg's import ends the process)."""
     return find_spec("rembg") is not None and find_spec("onnxruntime") is not None

@@ -5,7 +5,9 @@ import struct
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from mattingmfif.cli.group import cli
 from mattingmfif.errors import Refused, UserError
 from mattingmfif.matting import MattingSettings, choose_segmenter, find_subjects, models
 from mattingmfif.matting.segment import iou
@@ -144,6 +146,56 @@ def test_a_download_happens_only_when_it_is_allowed_by_name(home, monkeypatch):
     monkeypatch.setattr(models, "_session_class", lambda name: Session)
     assert models.available_model("u2net") is None
     assert models.available_model("u2net", allow_download=True).path == file
+
+
+@needs_rembg
+def test_the_command_line_fetches_weights_only_with_allow_download(home, monkeypatch, no_network, tmp_path):
+    fetched = []
+
+    class Session:
+        @classmethod
+        def download_models(cls):
+            fetched.append("u2netp")
+            (home / "u2netp.onnx").write_bytes(brightness_model())
+            return str(home / "u2netp.onnx")
+
+    monkeypatch.setattr(models, "_session_class", lambda name: Session)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    cv2.imwrite(str(photos / "dull.png"), np.full((40, 60, 3), 99, np.uint8))
+
+    def run(command, *words):
+        where = [str(photos)] if command == "scan" else ["--src", str(photos), "--out", str(tmp_path / "out")]
+        return CliRunner().invoke(cli, [command, *where, *words], standalone_mode=False)
+
+    for command in ("build", "plan", "scan"):
+        run(command, "--rembg-model", "u2netp", *(["--dry-run"] if command != "scan" else []))
+        assert not fetched
+        refused = run(command, "--allow-download").exception
+        assert isinstance(refused, UserError)
+        assert "--rembg-model" in str(refused)
+        refused = run(command, "--allow-download", "--rembg-model", "bria-rmbg").exception
+        assert isinstance(refused, UserError)
+        assert "allowed" in str(refused)
+    assert not fetched
+    for command in ("build", "plan", "scan"):
+        run(command, "--allow-download", "--rembg-model", "u2netp", *(["--dry-run"] if command != "scan" else []))
+        assert fetched.pop() == "u2netp"
+        (home / "u2netp.onnx").unlink()
+
+
+@needs_rembg
+def test_a_download_that_fails_is_one_clear_line(home, no_network, monkeypatch):
+    class Session:
+        @classmethod
+        def download_models(cls):
+            raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(models, "_session_class", lambda name: Session)
+    with pytest.raises(UserError, match="u2net could not be fetched: no route"):
+        models.fetch_weights(MattingSettings(rembg_model="u2net"))
+    with pytest.raises(UserError, match="uses no model"):
+        models.fetch_weights(MattingSettings(rembg_model="u2net", segmenter="classical"))
 
 
 def test_without_rembg_the_package_says_so_and_works(home, monkeypatch):
