@@ -21,8 +21,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from mattingmfif.dataset.threads import one_thread
 from mattingmfif.pixels.colour import linear_to_srgb
 
 
@@ -106,8 +106,7 @@ def closed_form(photo: np.ndarray, trimap: np.ndarray) -> np.ndarray:
 
 
 def _child(queue: Any, work: Callable[..., Any], warm: Callable[..., Any], *arguments: Any) -> None:
-    cv2.setNumThreads(1)
-    with threadpool_limits(1):
+    with one_thread():  # as in a task of `build` or `scan`
         warm()
         start = time.process_time()
         result = work(*arguments)

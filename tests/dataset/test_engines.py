@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from mattingmfif.dataset import memory
@@ -177,6 +179,22 @@ def test_the_limit_of_one_thread_lasts_until_the_last_of_the_tasks_in_a_process_
     thread.join()
     assert seen == [1]
     assert cv2.getNumThreads() == before
+
+
+def faults_of_arrays(_: int) -> int:
+    """Pages that the system had to hand out for 20 arrays of 24 MB, one after the other."""
+    for k in range(21):
+        if k == 1:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        np.ones(3_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(not hasattr(os, "confstr") or "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs glibc")
+def test_memory_that_a_task_freed_serves_its_next_arrays() -> None:
+    with open_workers(Engine(jobs=2)) as workers:
+        for outcome in run_tasks(faults_of_arrays, [0, 1], workers):
+            assert outcome.result < 50
 
 
 def test_workers_are_as_many_as_fit_into_memory(
