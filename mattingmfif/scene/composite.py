@@ -26,7 +26,7 @@ from mattingmfif.scene.distances import (
     spread_distances,
     stopped_down,
 )
-from mattingmfif.scene.focus import focus_for
+from mattingmfif.scene.focus import focus_for, held_to_limit
 from mattingmfif.scene.in_place import contact_row
 from mattingmfif.scene.sensor import draw_sensor, with_highlights
 from mattingmfif.scene.settings import ShotSettings
@@ -143,6 +143,7 @@ def composite_shot(
     layers = [with_highlights(layer, recorded.get("highlights")) for layer in layers]
     scene, ordered_facts = order_layers(layers, facts)
     plan, focus = focus_for(scene, lens, image_width_px, settings.focus, streams)
+    lens = held_to_limit(lens, scene, focus, image_width_px, limit_px)
     return Shot(
         scene=scene,
         lens=lens,

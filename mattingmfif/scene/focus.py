@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from mattingmfif.optics import Scene, ThinLens
 from mattingmfif.optics.focus import plan_focus
+from mattingmfif.optics.scene import distance_ranges_m
 from mattingmfif.scene.settings import FocusSettings
 
 
@@ -30,3 +32,22 @@ def focus_for(
     rng = streams("focus")
     frames = int(rng.integers(settings.frames_min, settings.frames_max + 1))
     return plan, tuple(plan_focus(plan, ranges, lens, image_width_px, frames, rng))
+
+
+def held_to_limit(
+    lens: ThinLens, scene: Scene, focus_distance_m: Sequence[float], image_width_px: float, limit_px: float
+) -> ThinLens:
+    """The lens, stopped down if needed so that no layer of the scene blurs by more than `limit_px` in any frame.
+
+    A plan may focus beyond the layers, where they blur more than anywhere between them; only so much of what lies
+    behind an edge was made to be seen.
+    """
+    shift = max(map(abs, lens.axial_colour_dioptres)) + abs(lens.field_curvature_dioptres)
+    radius_px = max(
+        float(np.abs(lens.blur_radius_px(np.asarray(distances_m), focus_m, image_width_px)).max())
+        + shift * lens.blur_per_dioptre_px(focus_m, image_width_px)
+        for focus_m in focus_distance_m
+        for distances_m in distance_ranges_m(scene)
+    )
+    # a radius is as 1 / f-number
+    return lens if radius_px <= limit_px else replace(lens, f_number=lens.f_number * radius_px / limit_px)
