@@ -32,6 +32,8 @@ def check_folder(
         raise UserError(f"{out}: no such folder")
     if rerender and src is None:
         raise UserError("--rerender: needs --src, the folder of the photographs (and --mattes, --depth as in `build`)")
+    if rerender and isinstance(src, Path) and not src.is_dir():
+        raise UserError(f"--src {src}: no such folder")
     with mirrored(out) as mirror:
         mirror.pull_shards()
         make = None

@@ -87,10 +87,14 @@ def shard_places(out: str | Path, split: str | None = None) -> list[Path | str]:
             places = [inside(folder, item) for item in names if parse_shard_name(item)]
     else:
         name, places = Path(out).name, list(find_shards(Path(out)))
+    every = places
     if split is not None:
         places = [place for place in places if (parse_shard_name(place_name(place)) or ("",))[0] == split]
     if not places:
         wanted = f" of split {split!r}" if split else ""
+        others = sorted({known[0] for place in every if (known := parse_shard_name(place_name(place)))})
+        if others:
+            raise UserError(f"{redacted(str(out))}: no shard{wanted} found; there are: {', '.join(others)}")
         raise UserError(
             f"{redacted(str(out))}: no shard{wanted} found; expected {name}/data/<split>-NNNNN-of-NNNNN.parquet"
         )

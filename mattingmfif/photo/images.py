@@ -129,6 +129,14 @@ def read_image(path: Path | str, *, max_pixels: int = 400_000_000) -> EditablePh
     )
 
 
+def written_suffix(path: Path | str) -> str:
+    """The suffix of a file that `write_image` can write, in small letters; UserError for any other."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp"):
+        raise UserError(f"{path}: cannot write this kind of file; use .png, .tif, .jpg or .webp")
+    return suffix
+
+
 def write_image(
     path: Path | str,
     image_linear: Float32,
@@ -143,9 +151,7 @@ def write_image(
     profile only in PNG. Raises UserError for an unknown suffix and where the file cannot be written.
     """
     file = Path(path)
-    suffix = file.suffix.lower()
-    if suffix not in (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp"):
-        raise UserError(f"{path}: cannot write this kind of file; use .png, .tif, .jpg or .webp")
+    suffix = written_suffix(path)
     wanted = bits or (like.bits if like else 8)
     if suffix in (".jpg", ".jpeg", ".webp"):
         wanted = 8

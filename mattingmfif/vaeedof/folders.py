@@ -16,11 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mattingmfif.errors import UserError
-from mattingmfif.vaeedof.frames import MOST_FRAMES, SUFFIXES
+from mattingmfif.vaeedof.frames import MAPS, MOST_FRAMES, SUFFIXES, TRUTHS
 
-TRUTHS = ("gt", "groundtruth", "ground_truth", "full_clear", "all_in_focus", "allinfocus", "target")
-#: maps that lie beside the frames, as `mattingmfif export --to folders` writes them
-MAPS = re.compile(r"depth|alpha_\d|sharpest_frame|boundary|trust", re.I)
 _NAMED = re.compile(r"^(?P<scene>.+?)[-_ ](?P<frame>[A-Za-z]|\d{1,2}|gt|GT)$")
 
 

@@ -5,6 +5,7 @@ A stack is float32 `[H,W,3]` linear light per frame, in the files' own primaries
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ import numpy.typing as npt
 from mattingmfif.errors import UserError
 from mattingmfif.photo.images import EditablePhoto, read_image
 
+#: what lies beside the frames of a scene (also as `mattingmfif export --to folders` writes it): truths and maps
+TRUTHS = ("gt", "groundtruth", "ground_truth", "full_clear", "all_in_focus", "allinfocus", "target")
+MAPS = re.compile(r"depth|alpha_\d|sharpest_frame|boundary|trust", re.I)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 MOST_FRAMES = 40
 SAME_EXPOSURE = 0.03  # gains nearer to 1 than this are left alone
@@ -36,12 +40,21 @@ class FileStack:
     bits: int
 
 
+def is_no_frame(path: Path) -> bool:
+    """Whether the file's name says that it is a scene's true image, or a map."""
+    return path.stem.lower() in TRUTHS or MAPS.fullmatch(path.stem) is not None
+
+
 def find_frames(inputs: Sequence[str | Path]) -> list[Path]:
-    """The frame files: those given, or the images in the one folder given, sorted by name; UserError if too many."""
+    """The frame files: those given, or the images in the one folder given, sorted by name; UserError if too many.
+
+    In a folder, what is called as a scene's true image or map (gt, depth, ...) is no frame.
+    """
     paths = [Path(item) for item in inputs]
     if len(paths) == 1 and paths[0].is_dir():
         folder = paths[0]
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+        found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+        paths = sorted(path for path in found if not is_no_frame(path))
         if not paths:
             raise UserError(f"{folder}: no image in this folder; frames end in {', '.join(SUFFIXES)}")
     for path in paths:

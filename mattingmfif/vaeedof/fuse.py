@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from mattingmfif.errors import EXIT_IO, UserError
-from mattingmfif.photo.images import write_image
+from mattingmfif.photo.images import write_image, written_suffix
 from mattingmfif.pixels.colour import linear_to_srgb, srgb_to_linear
 from mattingmfif.vaeedof.align import ALIGNMENTS, align_stack
 from mattingmfif.vaeedof.checkpoint import load_model
@@ -143,6 +143,7 @@ def fuse_files(
         raise UserError(f"--align {align}: not known; use {', '.join(ALIGNMENTS)}")
     if not 64 <= tile_px <= 16384:
         raise UserError(f"--tile {tile_px}: allowed: 64 to 16384 px")
+    written_suffix(output)
     chosen, paths = choose_device(device), find_frames(inputs)
     model = load_fuser(checkpoint)
     stack = read_stack(paths, report)

@@ -406,6 +406,8 @@ def test_a_depth_map_without_mattes_is_cut_at_its_edges_when_asked(
     assert [layer.kind for layer in sample.layers] == ["depth-map", "depth-map"]
     assert sample.layers[0].far_m == pytest.approx(1.2, rel=1e-3)
     assert sample.layers[1].near_m == pytest.approx(6.0, rel=1e-3)
+    nowhere = mattingmfif("verify", tmp_path / "out", "--rerender", 1, "--src", tmp_path / "nowhere")
+    assert (nowhere.returncode, "no such folder" in nowhere.stderr) == (2, True)
     done = mattingmfif("verify", tmp_path / "out", "--rerender", 1, "--src", photos, "--depth", depth)
     assert done.returncode == 0, done.stdout
 

@@ -120,7 +120,7 @@ def test_nothing_to_open_is_said_with_what_was_expected(tmp_path, put_shard, mak
     with pytest.raises(UserError, match=r"no shard found; expected .*data/<split>"):
         open_shards(tmp_path)
     put_shard(tmp_path, [make_record()])
-    with pytest.raises(UserError, match="no shard of split 'val'"):
+    with pytest.raises(UserError, match="no shard of split 'val' found; there are: train"):
         open_shards(tmp_path, split="val")
 
 

@@ -121,6 +121,8 @@ def test_frames_come_from_files_or_from_one_folder_and_their_number_is_bounded(t
         _write(tmp_path / "many" / f"{number:02d}.png", tiny)
     few = [_write(tmp_path / "few" / name, tiny) for name in ("b.png", "a.png")]
     (tmp_path / "few" / "notes.txt").write_text("no frame")
+    for name in ("gt.png", "depth.png", "alpha_0.png", "sharpest_frame.png"):  # as `export --to folders` writes them
+        _write(tmp_path / "few" / name, tiny)
     assert find_frames([tmp_path / "few"]) == few[::-1]
     assert find_frames(few) == few
     (tmp_path / "empty").mkdir()
