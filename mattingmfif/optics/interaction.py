@@ -30,7 +30,7 @@ Float32 = npt.NDArray[np.float32]
 #: the correction is left out where it provably stays below this (linear light, for colours up to 1)
 NEGLIGIBLE = 8e-4
 #: what `tolerance` is where mattes vary all over the frame, as a share of the picture's scale, and at most
-TOLERANCE = 2.6e-3
+TOLERANCE = 2.2e-3
 MOST_TOLERANCE = 0.02
 #: nodes get finer neighbours where leaving out every second one errs by more than so many tolerances
 LEFT_OUT = 2.0
@@ -69,7 +69,7 @@ def tolerance(mean_light: float, matte_share: float) -> float:
     what is promised.
     """
     scale = 2.0 ** round(math.log2(max(2.0 * mean_light, LEAST_SCALE)))
-    return scale * min(MOST_TOLERANCE, TOLERANCE / max(matte_share, 1e-3) ** 0.75)
+    return scale * min(MOST_TOLERANCE, TOLERANCE / max(matte_share, 1e-3) ** 0.85)
 
 
 def node_step(greatest_radii_px: Sequence[float]) -> int:
