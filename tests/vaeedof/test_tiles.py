@@ -113,7 +113,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.Monke
 
 
 def test_bfloat16_differs_by_little() -> None:
-    model, pictures = VAEEDOF(CPU).eval(), _stack(3, 64, 64)
+    model, pictures = _awake(CPU), _stack(3, 64, 64)
     exact = tiles.fuse_pictures(model, pictures, precision="float32").picture
     low = tiles.fuse_pictures(model, pictures, precision="bfloat16").picture
     assert 0 < (low - exact).abs().max() < 0.05

@@ -158,7 +158,13 @@ def test_a_draw_depends_on_its_key_alone_and_is_what_it_says() -> None:
 
 def test_dropping_a_frame_makes_its_pixels_gap() -> None:
     settings = DataSettings(
-        frames_least=1, frames_most=2, drop_probability=1.0, single_probability=0, flip=False, boundary_probability=0
+        frames_least=1,
+        frames_most=2,
+        drop_probability=1.0,
+        single_probability=0,
+        whole_probability=0,
+        flip=False,
+        boundary_probability=0,
     )
     places = Places(_stacks(1))
     for key in range(20):
