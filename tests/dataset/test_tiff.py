@@ -170,8 +170,9 @@ def test_a_header_that_lies_is_an_error_before_memory_is_taken(field, value, pea
     at = 10 + 12 * field + 8
     before = bytes(data[at : at + 4])
     data[at : at + 4] = value.to_bytes(4, "little")
-    if bytes(data[at : at + 4]) == before:
-        pytest.skip("this is the true value")
+    if bytes(data[at : at + 4]) == before:  # no lie: this is the true value
+        np.testing.assert_array_equal(decode_tiff(data), image)
+        return
     with peak_bytes() as peak, pytest.raises(TiffError):
         decode_tiff(data)
     assert peak() < 200_000
