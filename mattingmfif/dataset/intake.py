@@ -22,6 +22,7 @@ from mattingmfif.dataset.plan import Reject, stays_inside
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.dataset.remote import fetch_file
 from mattingmfif.errors import Refused
+from mattingmfif.matting.layers import Cutouts, estimate_layers
 from mattingmfif.matting.segment import Subjects, UserInput, find_subjects
 from mattingmfif.matting.sidecars import matte_files, read_user_input
 from mattingmfif.photo.depth import find_depth, read_depth
@@ -31,7 +32,7 @@ from mattingmfif.photo.images import file_sha256, open_photo
 from mattingmfif.photo.overrides import OVERRIDES_FILE, Override
 from mattingmfif.photo.sources import LICENCE_FILE, Licence, is_sidecar
 from mattingmfif.pixels.colour import Float32, linear_to_srgb, srgb_to_linear
-from mattingmfif.scene.in_place import DepthMap
+from mattingmfif.scene.in_place import DepthMap, order_by_depth
 
 _FETCHES_AT_ONCE = 8
 _LISTS = (LICENCE_FILE, OVERRIDES_FILE)
@@ -143,6 +144,14 @@ class Prepared:
         ):
             raise Refused("no-subject", "the depth map makes the layers (depth.edges)", stage="segment")
         return find_subjects(self.srgb, recipe.matting, self.user)
+
+    def layers(self, subjects: Subjects, recipe: Recipe) -> Cutouts:
+        """The photograph taken apart; the depth map, where there is one, says who is nearest. Raises Refused."""
+        order = order_by_depth(subjects.masks, self.depth) if self.depth is not None else None
+        plate_linear = self.user.plate_linear
+        return estimate_layers(
+            self.linear, subjects, recipe.matting, order, photo_srgb=self.srgb, plate_linear=plate_linear
+        )
 
     @cached_property
     def user(self) -> UserInput:

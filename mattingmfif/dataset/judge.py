@@ -14,7 +14,6 @@ from mattingmfif.errors import Refused
 from mattingmfif.matting.layers import Cutouts, estimate_layers
 from mattingmfif.matting.segment import Subjects
 from mattingmfif.photo.overrides import Override
-from mattingmfif.scene.in_place import order_by_depth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +98,7 @@ def judge(task: JudgeTask) -> Judgement:
 def _taken_apart(prepared: Prepared, subjects: Subjects, recipe: Recipe) -> tuple[Cutouts | None, Refused | None]:
     """The layers, judged by no gate of taste, and what the recipe's gates say."""
     try:
-        order = order_by_depth(subjects.masks, prepared.depth) if prepared.depth is not None else None
-        layers = estimate_layers(
-            prepared.linear,
-            subjects,
-            recipe.matting,
-            order,
-            photo_srgb=prepared.srgb,
-            plate_linear=prepared.user.plate_linear,
-        )
-        return layers, None
+        return prepared.layers(subjects, recipe), None
     except Refused as refused:
         try:
             return (

@@ -29,7 +29,7 @@ from mattingmfif.dataset.sample import (
     encode_depth,
 )
 from mattingmfif.errors import Refused
-from mattingmfif.matting.layers import Cutouts, estimate_layers
+from mattingmfif.matting.layers import Cutouts
 from mattingmfif.optics import (
     Sensor,
     ThinLens,
@@ -45,7 +45,7 @@ from mattingmfif.optics import depth_m as scene_depth_m
 from mattingmfif.photo.images import file_sha256
 from mattingmfif.scene.composite import Piece, composite_shot
 from mattingmfif.scene.draw import stage_rng
-from mattingmfif.scene.in_place import in_place_shot, order_by_depth
+from mattingmfif.scene.in_place import in_place_shot
 from mattingmfif.scene.shot import Shot
 
 Float32 = npt.NDArray[np.float32]
@@ -75,16 +75,7 @@ def take_apart(plan: Plan, source_index: int, inputs: Inputs) -> Ingredients:
     if not source.subjects:
         return Ingredients(prepared=prepared, cutouts=None, why_not=source.why_no_subject)
     try:
-        subjects = prepared.subjects(recipe)
-        order = order_by_depth(subjects.masks, prepared.depth) if prepared.depth is not None else None
-        cutouts = estimate_layers(
-            prepared.linear,
-            subjects,
-            recipe.matting,
-            order,
-            photo_srgb=prepared.srgb,
-            plate_linear=prepared.user.plate_linear,
-        )
+        cutouts = prepared.layers(prepared.subjects(recipe), recipe)
     except Refused as refused:
         if prepared.user_input_given:
             raise  # a person asked for this matte: it is not dropped in silence

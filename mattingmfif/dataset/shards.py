@@ -195,15 +195,7 @@ def remove_stale_temporaries(folder: Path, *, all_writers_are_gone: bool = False
 def _row(record: SampleRecord, codec: str, store: str, preview_long_side_px: int) -> tuple[dict[str, Any], int]:
     """A sample as a row of plain values, and the number of its image bytes."""
     codes, scale, offset = encode_depth(record.depth_m)
-    arrays: dict[str, Array] = {
-        **stored_colour(record, store),
-        "depth": codes,
-        **dict(zip(ALPHA_COLUMNS, record.alphas, strict=False)),
-        "sharpest_frame": record.sharpest_frame,
-        "boundary": record.boundary,
-        "trust": record.trust,
-        **dict(zip(TRUST_COLUMNS, record.frame_trust, strict=False)),
-    }
+    arrays = stored_pixels(record, store, codes)
     cells: dict[str, Any] = {}
     names = pixel_columns(store)
     for name in names:
@@ -248,7 +240,20 @@ def _row(record: SampleRecord, codec: str, store: str, preview_long_side_px: int
     return row, sum(len(cell["bytes"]) for cell in cells.values() if cell)
 
 
-def stored_colour(record: SampleRecord, store: str) -> dict[str, Array]:
+def stored_pixels(record: SampleRecord, store: str, depth_codes: Array) -> dict[str, Array]:
+    """The arrays of a sample as a store keeps them, by image column."""
+    return {
+        **_stored_colour(record, store),
+        "depth": depth_codes,
+        **dict(zip(ALPHA_COLUMNS, record.alphas, strict=False)),
+        "sharpest_frame": record.sharpest_frame,
+        "boundary": record.boundary,
+        "trust": record.trust,
+        **dict(zip(TRUST_COLUMNS, record.frame_trust, strict=False)),
+    }
+
+
+def _stored_colour(record: SampleRecord, store: str) -> dict[str, Array]:
     """What a store keeps of target and frames, by column: themselves, or the layers from which they are taken again."""
     if store == "frames":
         return {"all_in_focus": record.all_in_focus, **dict(zip(FRAME_COLUMNS, record.frames, strict=False))}

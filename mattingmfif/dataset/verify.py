@@ -34,13 +34,12 @@ from mattingmfif.dataset.sample import (
     ALPHA_COLUMNS,
     FRAME_COLUMNS,
     TRUST_COLUMNS,
-    Array,
     SampleRecord,
     encode_depth,
     pixel_sha256,
 )
 from mattingmfif.dataset.schema import COLOUR_COLUMNS, pixel_columns, shard_schema
-from mattingmfif.dataset.shards import parse_shard_name, refused_in_shard, stored_colour
+from mattingmfif.dataset.shards import parse_shard_name, refused_in_shard, stored_pixels
 from mattingmfif.errors import UserError
 
 #: images of 16 bits whatever the colour has
@@ -253,15 +252,7 @@ def compare_with_record(sample: Sample, make: Callable[[str], SampleRecord]) -> 
         yield f"could not be made again ({type(error).__name__}: {error})"
         return
     codes, _, _ = encode_depth(record.depth_m)
-    again: dict[str, Array] = {
-        **stored_colour(record, sample.store),
-        "depth": codes,
-        "sharpest_frame": record.sharpest_frame,
-        "boundary": record.boundary,
-        "trust": record.trust,
-        **dict(zip(ALPHA_COLUMNS, record.alphas, strict=False)),
-        **dict(zip(TRUST_COLUMNS, record.frame_trust, strict=False)),
-    }
+    again = stored_pixels(record, sample.store, codes)
     for name in pixel_columns(sample.store):
         stored = sample.image(name)
         if (stored is None) != (name not in again):

@@ -26,11 +26,9 @@ from mattingmfif.scene.distances import (
     spread_distances,
     stopped_down,
 )
-from mattingmfif.scene.focus import focus_for, held_to_limit
 from mattingmfif.scene.in_place import contact_row
-from mattingmfif.scene.sensor import draw_sensor, with_highlights
 from mattingmfif.scene.settings import ShotSettings
-from mattingmfif.scene.shot import LayerFacts, Shot, order_layers, quantised_alpha, quantised_colour
+from mattingmfif.scene.shot import LayerFacts, Shot, quantised_alpha, quantised_colour, take_aim
 
 Float32 = npt.NDArray[np.float32]
 
@@ -139,23 +137,7 @@ def composite_shot(
             scores={},
         )
     )
-    sensor, recorded = draw_sensor(settings, streams)
-    layers = [with_highlights(layer, recorded.get("highlights")) for layer in layers]
-    scene, ordered_facts = order_layers(layers, facts)
-    plan, focus = focus_for(scene, lens, image_width_px, settings.focus, streams)
-    lens = held_to_limit(lens, scene, focus, image_width_px, limit_px)
-    return Shot(
-        scene=scene,
-        lens=lens,
-        image_width_px=image_width_px,
-        focus_plan=plan,
-        focus_distance_m=focus,
-        layers=ordered_facts,
-        sensor=sensor,
-        alphas=tuple(codes),
-        margin_px=margin,
-        draws={**draws, **recorded},
-    )
+    return take_aim(layers, facts, lens, image_width_px, settings, streams, alphas=codes, margin_px=margin, draws=draws)
 
 
 def pasted(

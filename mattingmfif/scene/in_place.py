@@ -25,10 +25,8 @@ from mattingmfif.scene.distances import (
     spread_distances,
     stopped_down,
 )
-from mattingmfif.scene.focus import focus_for, held_to_limit
-from mattingmfif.scene.sensor import draw_sensor, with_highlights
 from mattingmfif.scene.settings import ShotSettings
-from mattingmfif.scene.shot import LayerFacts, Shot, order_layers, quantised_alpha, quantised_colour
+from mattingmfif.scene.shot import LayerFacts, Shot, quantised_alpha, quantised_colour, take_aim
 
 Float32 = npt.NDArray[np.float32]
 Streams = Callable[[str], np.random.Generator]
@@ -135,23 +133,7 @@ def in_place_shot(
     if len(layers) == len(subjects):  # not cut at depth edges: the plate lies behind the subjects
         layers.append(Layer(plate, np.ones((height, width), np.float32), plate_distance, known=plate_known))
         facts.append(_facts(plate_kind, plate_distance))
-    sensor, recorded = draw_sensor(settings, streams)
-    layers = [with_highlights(layer, recorded.get("highlights")) for layer in layers]
-    scene, ordered_facts = order_layers(layers, facts)
-    plan, focus = focus_for(scene, lens, image_width_px, settings.focus, streams)
-    lens = held_to_limit(lens, scene, focus, image_width_px, limit_px)
-    return Shot(
-        scene=scene,
-        lens=lens,
-        image_width_px=image_width_px,
-        focus_plan=plan,
-        focus_distance_m=focus,
-        layers=ordered_facts,
-        sensor=sensor,
-        alphas=tuple(alphas),
-        margin_px=0,
-        draws={**draws, **recorded},
-    )
+    return take_aim(layers, facts, lens, image_width_px, settings, streams, alphas=alphas, margin_px=0, draws=draws)
 
 
 def _facts(kind: str, distance_m: float | Float32, scores: dict[str, float] | None = None) -> LayerFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy.typing as npt
 
 from mattingmfif.optics import Layer, Scene, Sensor, ThinLens
 from mattingmfif.pixels.colour import decode_srgb, encode_srgb
+from mattingmfif.scene.focus import focus_for, held_to_limit
+from mattingmfif.scene.sensor import draw_sensor, with_highlights
+from mattingmfif.scene.settings import ShotSettings
 
 Float32 = npt.NDArray[np.float32]
 ALPHA_CODES = 65535
@@ -58,3 +62,38 @@ def order_layers(layers: list[Layer], facts: list[LayerFacts]) -> tuple[Scene, t
     scene = Scene(layers)
     place = {id(layer): fact for layer, fact in zip(layers, facts, strict=True)}
     return scene, tuple(place[id(layer)] for layer in scene.ordered)
+
+
+def take_aim(
+    layers: Sequence[Layer],
+    facts: Sequence[LayerFacts],
+    lens: ThinLens,
+    image_width_px: float,
+    settings: ShotSettings,
+    streams: Callable[[str], np.random.Generator],
+    *,
+    alphas: Sequence[npt.NDArray[np.uint16]],
+    margin_px: int,
+    draws: Mapping[str, Any],
+) -> Shot:
+    """The shot of layers that have their distances: sensor, highlights and focus distances are drawn.
+
+    The lens is stopped down where one of these focus distances would blur by more than the recipe's largest radius.
+    """
+    sensor, recorded = draw_sensor(settings, streams)
+    lit = [with_highlights(layer, recorded.get("highlights")) for layer in layers]
+    scene, ordered_facts = order_layers(lit, list(facts))
+    plan, focus = focus_for(scene, lens, image_width_px, settings.focus, streams)
+    limit_px = settings.lens.largest_blur_radius_share * image_width_px
+    return Shot(
+        scene=scene,
+        lens=held_to_limit(lens, scene, focus, image_width_px, limit_px),
+        image_width_px=image_width_px,
+        focus_plan=plan,
+        focus_distance_m=focus,
+        layers=ordered_facts,
+        sensor=sensor,
+        alphas=tuple(alphas),
+        margin_px=margin_px,
+        draws={**draws, **recorded},
+    )

@@ -210,6 +210,17 @@ def s3():
 
 
 @pytest.fixture(scope="session")
+def contents():
+    """`contents(out)`: the bytes of every file of a dataset, by name, but those of `run.jsonl`, which holds times."""
+
+    def read(out):
+        files = (path for path in sorted(out.rglob("*")) if path.is_file() and path.name != "run.jsonl")
+        return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def built(small_photos, tiny_recipe, mattingmfif, tmp_path_factory):
     """The four small photographs, built by one worker without a disturbance."""
     out = tmp_path_factory.mktemp("built") / "shards"

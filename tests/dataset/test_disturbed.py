@@ -23,14 +23,7 @@ from mattingmfif.dataset.reader import open_shards
 from mattingmfif.errors import REASONS
 
 Command = Any
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name != "run.jsonl"
-    }
+Contents = Callable[[Path], dict[str, bytes]]
 
 
 @pytest.fixture
@@ -48,7 +41,13 @@ def elsewhere(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_run_killed_on_another_host_with_another_clock_goes_on_here_to_the_same_bytes(
-    small_photos: Path, tiny_recipe: Path, mattingmfif: Command, built: Path, elsewhere: dict[str, str], tmp_path: Path
+    contents: Contents,
+    small_photos: Path,
+    tiny_recipe: Path,
+    mattingmfif: Command,
+    built: Path,
+    elsewhere: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
     words = ["build", "--src", small_photos, "--out", out, "--recipe", tiny_recipe, "--jobs", 1]
@@ -91,7 +90,7 @@ def test_photographs_that_change_or_vanish_between_plan_and_task_are_refused_by_
 
 @pytest.mark.campaign
 def test_a_disk_that_was_full_and_got_room_ends_in_the_same_bytes(
-    small_photos: Path, tiny_recipe: Path, mattingmfif: Command, built: Path, tmp_path: Path
+    contents: Contents, small_photos: Path, tiny_recipe: Path, mattingmfif: Command, built: Path, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

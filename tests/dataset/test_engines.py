@@ -7,6 +7,7 @@ import os
 import resource
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mattingmfif.dataset.threads import one_thread
 from mattingmfif.errors import UserError
 
 Command = Any
+Contents = Callable[[Path], dict[str, bytes]]
 
 
 @pytest.fixture(autouse=True)
@@ -43,16 +45,8 @@ def two_built(small_photos: Path, tiny_recipe: Path, tmp_path_factory: pytest.Te
     return out
 
 
-def contents(out: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name != "run.jsonl"
-    }
-
-
 def test_a_dask_cluster_of_two_workers_makes_the_same_bytes(
-    small_photos: Path, tiny_recipe: Path, two_built: Path, tmp_path: Path
+    contents: Contents, small_photos: Path, tiny_recipe: Path, two_built: Path, tmp_path: Path
 ) -> None:
     distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
@@ -62,7 +56,7 @@ def test_a_dask_cluster_of_two_workers_makes_the_same_bytes(
 
 
 def test_a_local_ray_makes_the_same_bytes(
-    small_photos: Path, tiny_recipe: Path, two_built: Path, tmp_path: Path
+    contents: Contents, small_photos: Path, tiny_recipe: Path, two_built: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     assert build_two(small_photos, tiny_recipe, tmp_path / "out", Engine(name="ray", jobs=2)).workers == 2
@@ -114,7 +108,7 @@ def test_samples_that_kill_every_worker_are_left_out_whatever_the_number(
 
 @pytest.mark.campaign
 def test_a_dask_worker_of_two_threads_makes_the_same_bytes(
-    small_photos: Path, tiny_recipe: Path, two_built: Path, tmp_path: Path
+    contents: Contents, small_photos: Path, tiny_recipe: Path, two_built: Path, tmp_path: Path
 ) -> None:
     from distributed import LocalCluster
 
@@ -198,7 +192,12 @@ def test_memory_that_a_task_freed_serves_its_next_arrays() -> None:
 
 
 def test_workers_are_as_many_as_fit_into_memory(
-    small_photos: Path, tiny_recipe: Path, two_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: Contents,
+    small_photos: Path,
+    tiny_recipe: Path,
+    two_built: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert memory.fitting_workers(8, 3_000_000_000, 10_000_000_000) == 3
     assert memory.fitting_workers(2, 1, 10_000_000_000) == 2

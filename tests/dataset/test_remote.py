@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,16 @@ from mattingmfif.dataset.status import folder_status
 from mattingmfif.errors import UserError
 
 Command = Any
+Contents = Callable[[Path], dict[str, bytes]]
 
 
-def local_contents(out: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name != "run.jsonl"
-    }
-
-
-def remote_contents(address: str, folder: Path) -> dict[str, bytes]:
+def remote_contents(contents: Contents, address: str, folder: Path) -> dict[str, bytes]:
     """Every object under the address, fetched."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in remote.walk(address):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         remote.fetch_file(inside(address, name), folder / name)
-    return local_contents(folder)
+    return contents(folder)
 
 
 def upload_folder(folder: Path, address: str) -> None:
@@ -62,13 +56,13 @@ def quiet(step: object) -> None:
 
 
 def test_a_build_from_s3_into_s3_makes_the_same_bytes_and_is_not_made_twice(
-    s3: Any, remote_photos: str, tiny_recipe: Path, built: Path, tmp_path: Path
+    contents: Contents, s3: Any, remote_photos: str, tiny_recipe: Path, built: Path, tmp_path: Path
 ) -> None:
     out = s3("dataset")
     summary = run.build(request(remote_photos, out, tiny_recipe), quiet)
     assert (summary.samples, summary.shards_before) == (4, 0)
     assert "secret" not in repr(summary)
-    assert remote_contents(out, tmp_path / "fetched") == local_contents(built)
+    assert remote_contents(contents, out, tmp_path / "fetched") == contents(built)
     again = run.build(request(remote_photos, out, tiny_recipe), quiet)
     assert (again.samples, again.shards_before, again.peak_bytes) == (4, 4, 0)
     state = folder_status(out)
@@ -82,11 +76,11 @@ def test_a_build_from_s3_into_s3_makes_the_same_bytes_and_is_not_made_twice(
     with pytest.raises(UserError, match=f"1 of 4 planned shards are missing or damaged .{victim}"):
         run.index_folder(out)
     assert run.build(request(remote_photos, out, tiny_recipe), quiet).shards_before == 3
-    assert remote_contents(out, tmp_path / "fetched") == local_contents(built)
+    assert remote_contents(contents, out, tmp_path / "fetched") == contents(built)
 
 
 def test_tasks_into_s3_and_the_index_make_the_same_bytes(
-    s3: Any, small_photos: Path, tiny_recipe: Path, built: Path, tmp_path: Path
+    contents: Contents, s3: Any, small_photos: Path, tiny_recipe: Path, built: Path, tmp_path: Path
 ) -> None:
     out = s3("tasks")
     with pytest.raises(UserError, match=r"no plan\.json in s3://shelf/tasks"):
@@ -96,13 +90,20 @@ def test_tasks_into_s3_and_the_index_make_the_same_bytes(
         asked = request(str(small_photos), out, tiny_recipe)
         run.build_task(Request(**{**vars(asked), "src": small_photos}), number, 2, quiet)
     assert run.index_folder(out).samples == 4
-    assert remote_contents(out, tmp_path / "fetched") == local_contents(built)
+    assert remote_contents(contents, out, tmp_path / "fetched") == contents(built)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("number", range(6))
 def test_a_build_into_s3_killed_at_any_moment_leaves_whole_objects_and_goes_on(
-    number: int, s3: Any, small_photos: Path, tiny_recipe: Path, mattingmfif: Command, built: Path, tmp_path: Path
+    contents: Contents,
+    number: int,
+    s3: Any,
+    small_photos: Path,
+    tiny_recipe: Path,
+    mattingmfif: Command,
+    built: Path,
+    tmp_path: Path,
 ) -> None:
     out = s3(f"killed{number}")
     words = ["build", "--src", small_photos, "--out", out, "--recipe", tiny_recipe, "--jobs", 1]
@@ -113,12 +114,12 @@ def test_a_build_into_s3_killed_at_any_moment_leaves_whole_objects_and_goes_on(
         seen = len([name for name in remote.walk(out) if name.startswith("data/")])
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    whole = local_contents(built)
-    for name, content in remote_contents(out, tmp_path / "fetched").items():
+    whole = contents(built)
+    for name, content in remote_contents(contents, out, tmp_path / "fetched").items():
         assert content == whole[name], name
     done = mattingmfif(*words)
     assert done.returncode == 0, done.stderr
-    assert remote_contents(out, tmp_path / "fetched") == whole
+    assert remote_contents(contents, out, tmp_path / "fetched") == whole
 
 
 def test_an_interrupted_upload_leaves_nothing_that_is_not_whole(
@@ -159,7 +160,9 @@ def test_an_interrupted_upload_leaves_nothing_that_is_not_whole(
     assert (tmp_path / "back").read_bytes() == local.read_bytes()
 
 
-def test_no_credentials_are_printed_or_stored(s3: Any, remote_photos: str, tiny_recipe: Path, tmp_path: Path) -> None:
+def test_no_credentials_are_printed_or_stored(
+    contents: Contents, s3: Any, remote_photos: str, tiny_recipe: Path, tmp_path: Path
+) -> None:
     from click.testing import CliRunner
 
     from mattingmfif.cli import cli
@@ -183,7 +186,7 @@ def test_no_credentials_are_printed_or_stored(s3: Any, remote_photos: str, tiny_
     ):
         assert expected in text
         assert "secret" not in text
-    for name, content in remote_contents(out, tmp_path / "fetched").items():
+    for name, content in remote_contents(contents, out, tmp_path / "fetched").items():
         assert b"secret" not in content, name
 
 
@@ -194,7 +197,7 @@ def test_names_that_lead_out_of_the_folder_are_not_followed() -> None:
 
 
 def test_what_belongs_to_a_remote_photograph_comes_with_it(
-    s3: Any, small_photos: Path, tiny_recipe: Path, tmp_path: Path
+    contents: Contents, s3: Any, small_photos: Path, tiny_recipe: Path, tmp_path: Path
 ) -> None:
     import cv2
     import numpy as np
@@ -212,4 +215,4 @@ def test_what_belongs_to_a_remote_photograph_comes_with_it(
     here = Request(**{**vars(request("x", "y", tiny_recipe)), "src": photos, "out": tmp_path / "here"})
     run.build(here, quiet)
     run.build(Request(**{**vars(here), "src": address, "out": tmp_path / "there", "engine": Engine(jobs=2)}), quiet)
-    assert local_contents(tmp_path / "there") == local_contents(tmp_path / "here")
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,7 @@ from mattingmfif.dataset.whole_files import temporary_beside, this_host
 from mattingmfif.errors import UserError
 
 Command = Any
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name != "run.jsonl"
-    }
+Contents = Callable[[Path], dict[str, bytes]]
 
 
 @pytest.fixture
@@ -76,7 +70,7 @@ def test_a_plan_without_shards_gives_way_to_another_and_one_with_shards_does_not
 
 
 def test_tasks_at_once_and_then_the_index_give_the_bytes_of_one_build(
-    small_photos: Path, tiny_recipe: Path, mattingmfif: Command, built: Path, planned: Path
+    contents: Contents, small_photos: Path, tiny_recipe: Path, mattingmfif: Command, built: Path, planned: Path
 ) -> None:
     words = ["build", "--src", small_photos, "--out", planned, "--recipe", tiny_recipe, "--jobs", 1]
     # 1/3 twice: a queue may start a task again while it still runs elsewhere
