@@ -40,7 +40,7 @@ REASONS: dict[str, str] = {
     "box-invalid": "the box file is not four numbers a line inside the photo",
     "uncertain-matte": "too much of the subject came out half transparent, or its outline is on no edge",
     "residual": "the layers put together again differ too much from the photo",
-    "depth-size": "the depth map has another size than the photo",
+    "depth-size": "the depth map has another shape than the photo, or is far too coarse for it",
     "depth-unreadable": "the depth file cannot be decoded, or is of a kind that is not read",
     "depth-unknown": "the depth map holds no usable distance",
     "source-missing": "the file was there when the build was planned and is not now",

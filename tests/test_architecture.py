@@ -21,6 +21,7 @@ DOORS = {
     "pymatting": ["matting/"],
     "rembg": ["matting/"],
     "onnxruntime": ["matting/"],
+    "OpenEXR": ["photo/depth_files.py"],
     "pyarrow": ["dataset/", "photo/sources.py"],
     "joblib": ["dataset/engines.py"],
     "dask": ["dataset/engines.py"],

@@ -52,7 +52,9 @@ class Pixel(click.ParamType):  # type: ignore[type-arg]
 
 @cli.command()
 @click.argument("photo", type=_FILE)
-@click.option("--depth", required=True, type=_FILE, help="Depth map of the photo's size: .npy, .pfm or 16-bit .png.")
+@click.option(
+    "--depth", required=True, type=_FILE, help="Depth map of the photo's shape: .npy, .pfm, .exr or 16-bit .png."
+)
 @click.option("--depth-kind", type=click.Choice(["metres", "disparity"]), default="metres", show_default=True)
 @click.option("--depth-near", type=Length("m"), metavar="METRES", help="Distance of the largest disparity.")
 @click.option("--depth-far", type=Length("m"), metavar="METRES", help="Distance of the smallest disparity.")

@@ -211,10 +211,8 @@ def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: st
     file = inputs.depth_file(path)
     if file is not None:
         settings = recipe.depth
-        distance_m, trusted = read_depth(
-            file, settings.kind, settings.near_m, settings.far_m, linear.shape[:2], source_shape
-        )
-        depth = DepthMap(distance_m=distance_m, trusted=trusted.astype(np.float32))
+        read = read_depth(file, settings.kind, settings.near_m, settings.far_m, linear.shape[:2])
+        depth = DepthMap(distance_m=read.distance_m, trusted=read.trusted.astype(np.float32))
     return Prepared(
         path=path,
         sha256=photo.sha256,

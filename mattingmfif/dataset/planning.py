@@ -24,7 +24,7 @@ from mattingmfif.photo.overrides import read_overrides, refuse_unknown_paths
 from mattingmfif.photo.sources import find_photos, names_photo, read_licences
 
 #: endings of files that say something about a photograph
-SIDECAR_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".npy", ".pfm", ".txt"}
+SIDECAR_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".npy", ".pfm", ".exr", ".txt"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,6 @@ icc        colour profiles that are a matrix and curves, in float
 images     file   -> Photo (linear light, sRGB primaries), and back
 gates      is it large enough, and sharp all over?
 duplicates perceptual hashes and groups of near-duplicates
-depth      depth files -> metres
+depth      depth files -> metres (depth_files: the numbers in them)
 samples    the photographs that scikit-image carries
 """

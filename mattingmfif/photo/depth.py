@@ -2,16 +2,18 @@
 
 Two kinds, always named by the user, because no file says which it is:
 
-    metres     distances. Millimetres in a 16-bit PNG (as depth cameras write them), metres in .npy and .pfm.
-               +inf is infinitely far; 0, negative and NaN values are unknown.
+    metres     distances. Millimetres in a 16-bit PNG (as depth cameras write them), metres in .npy, .pfm and .exr.
+               +inf, and anything from 1e9 m on, is infinitely far; 0, negative and NaN values are unknown.
     disparity  larger is nearer, in any unit. 0 is infinitely far; negative, NaN and +inf values are unknown. The
                smallest and largest positive value are laid on `far_m` and `near_m`, linearly in 1 / distance.
 
-Unknown pixels take the nearest known value and are not trusted.
+Unknown pixels take the nearest known value and are not trusted. A map of another size than the photo is brought to it
+where both have the same shape: phones and networks give depth with fewer pixels than the picture.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,29 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.errors import Refused, UserError
+from mattingmfif.photo.depth_files import SUFFIXES, read_numbers
 from mattingmfif.pixels.colour import Float32
+from mattingmfif.pixels.surfaces import enlarged_surfaces, sampled_at
 
 KINDS = ("metres", "disparity")
-SUFFIXES = (".npy", ".png", ".pfm")
-_MAX_VALUES = 400_000_000
+#: renderers write such numbers for what no ray hit
+INFINITE_FROM_M = 1e9
+#: how far the ratio of the sides may differ from the photo's, and how many times larger the photo may be
+ASPECT_TOLERANCE, MOST_ENLARGED = 0.01, 32
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Depth:
+    """Distances of a photo: `distance_m` `[H,W]` > 0, may be inf; `trusted` where known; how much it was enlarged."""
+
+    distance_m: Float32
+    trusted: npt.NDArray[np.bool_]
+    map_shape: tuple[int, int]  # (H, W) before it was brought to the photo's size
+
+    @property
+    def resized(self) -> bool:
+        """Whether the map had another size."""
+        return self.map_shape != self.distance_m.shape
 
 
 def find_depth(folder: Path | str, rel_path: str) -> Path | None:
@@ -37,41 +57,59 @@ def find_depth(folder: Path | str, rel_path: str) -> Path | None:
     return None
 
 
-def read_depth(
-    path: Path | str,
-    kind: str,
-    near_m: float | None,
-    far_m: float | None,
-    shape: tuple[int, int],
-    source_shape: tuple[int, int] | None = None,
-) -> tuple[Float32, npt.NDArray[np.bool_]]:
-    """(distance_m `[H,W]` > 0, may be inf; trusted `[H,W]` bool) of a depth file for a photo of `shape` (H, W).
+def read_depth(path: Path | str, kind: str, near_m: float | None, far_m: float | None, shape: tuple[int, int]) -> Depth:
+    """The distances in a depth file for a photo of `shape` (H, W); raises `Refused` for an unusable file."""
+    return depth_from_numbers(read_numbers(Path(path)), kind, near_m, far_m, shape)
 
-    `source_shape` is the photo's size before it was reduced to `shape`; the file must have one of the two. Reducing
-    takes single values (a mean across an outline would float in mid-air). Raises `Refused` for an unusable file.
+
+def depth_from_numbers(
+    values: npt.NDArray[Any], kind: str, near_m: float | None, far_m: float | None, shape: tuple[int, int]
+) -> Depth:
+    """The distances that a plane of numbers `[h,w]` of that kind means, for a photo of `shape` (H, W).
+
+    A larger map is reduced by taking single values, a smaller one enlarged without mixing surfaces. Raises `Refused`
+    for a map of another shape, or without a usable number.
     """
     if kind not in KINDS:
         raise UserError(f"depth kind: {kind!r} is unknown; allowed: {', '.join(KINDS)}")
-    values = _read(Path(path))
-    allowed = {shape, source_shape or shape}
-    if values.shape not in allowed:
-        sizes = " or ".join(f"{w}x{h}" for h, w in sorted(allowed))
-        detail = f"the depth map is {values.shape[1]}x{values.shape[0]}, the photo {sizes}"
-        raise Refused("depth-size", detail, stage="depth")
+    _check_size(values.shape, shape)
     scale = 0.001 if kind == "metres" and np.issubdtype(values.dtype, np.integer) else 1.0
     numbers = values.astype(np.float32) * np.float32(scale)
-    distance_m = numbers if kind == "metres" else _from_disparity(numbers, near_m, far_m)
+    distance_m = _from_metres(numbers) if kind == "metres" else _from_disparity(numbers, near_m, far_m)
     with np.errstate(invalid="ignore"):
         trusted = distance_m > 0
+    if trusted.any() and distance_m.shape != shape:
+        distance_m, trusted = _at_size(distance_m, trusted, shape)
     if not trusted.any():
         raise Refused("depth-unknown", "no pixel of the depth map holds a usable distance", stage="depth")
-    if distance_m.shape != shape:
-        rows = (np.arange(shape[0]) * distance_m.shape[0] + distance_m.shape[0] // 2) // shape[0]
-        columns = (np.arange(shape[1]) * distance_m.shape[1] + distance_m.shape[1] // 2) // shape[1]
-        distance_m, trusted = distance_m[np.ix_(rows, columns)], trusted[np.ix_(rows, columns)]
-        if not trusted.any():
-            raise Refused("depth-unknown", "no pixel of the reduced depth map holds a usable distance", stage="depth")
-    return _filled_from_nearest(distance_m, trusted), trusted
+    filled = _filled_from_nearest(distance_m, trusted)
+    return Depth(distance_m=filled, trusted=trusted, map_shape=(values.shape[0], values.shape[1]))
+
+
+def _check_size(found: tuple[int, ...], shape: tuple[int, int]) -> None:
+    aspect = (found[1] * shape[0]) / (found[0] * shape[1])
+    if abs(aspect - 1) > ASPECT_TOLERANCE:
+        detail = f"the depth map is {found[1]}x{found[0]}, of another shape than the photo of {shape[1]}x{shape[0]}"
+        raise Refused("depth-size", detail, stage="depth")
+    if found[0] * MOST_ENLARGED < shape[0]:
+        detail = f"the depth map is {found[1]}x{found[0]}, too coarse for the photo of {shape[1]}x{shape[0]}"
+        raise Refused("depth-size", detail, stage="depth")
+
+
+def _at_size(
+    distance_m: Float32, trusted: npt.NDArray[np.bool_], shape: tuple[int, int]
+) -> tuple[Float32, npt.NDArray[np.bool_]]:
+    if distance_m.shape[0] >= shape[0] and distance_m.shape[1] >= shape[1]:
+        return np.asarray(sampled_at(distance_m, *shape), np.float32), np.asarray(sampled_at(trusted, *shape), bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        nearness = np.where(trusted, np.float32(1) / distance_m, np.float32(0))
+        nearness, trusted = enlarged_surfaces(np.asarray(nearness, np.float32), trusted, *shape)
+        return np.where(trusted, np.float32(1) / nearness, np.float32(np.nan)).astype(np.float32), trusted
+
+
+def _from_metres(numbers: Float32) -> Float32:
+    with np.errstate(invalid="ignore"):
+        return np.where(numbers >= INFINITE_FROM_M, np.float32(np.inf), numbers)
 
 
 def _from_disparity(disparity: Float32, near_m: float | None, far_m: float | None) -> Float32:
@@ -101,35 +139,3 @@ def _filled_from_nearest(distance_m: Float32, trusted: npt.NDArray[np.bool_]) ->
     value_of = np.zeros(int(label.max()) + 1, np.float32)
     value_of[label[trusted]] = distance_m[trusted]
     return np.where(trusted, distance_m, value_of[label]).astype(np.float32)
-
-
-def _read(file: Path) -> npt.NDArray[Any]:
-    suffix = file.suffix.lower()
-    try:
-        if suffix == ".npy":
-            values = np.load(file, allow_pickle=False, mmap_mode="r")
-            values = np.asarray(values) if values.size <= _MAX_VALUES else values
-        elif suffix == ".pfm":
-            values = _read_pfm(file.read_bytes())
-        elif suffix == ".png":
-            values = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-        else:
-            raise Refused("depth-unreadable", f"{suffix or 'no suffix'}: use .npy, .pfm or 16-bit .png", stage="depth")
-    except (OSError, ValueError, EOFError, cv2.error) as error:
-        raise Refused("depth-unreadable", " ".join(str(error).split())[:200], stage="depth") from error
-    if values is None or values.ndim != 2 or values.dtype.kind not in "fiu" or values.size > _MAX_VALUES:
-        detail = "not a plane of numbers" if values is None else f"{values.dtype} {values.shape} is no plane of numbers"
-        raise Refused("depth-unreadable", detail, stage="depth")
-    return values
-
-
-def _read_pfm(content: bytes) -> npt.NDArray[np.float32]:
-    """A grey PFM: `Pf`, width height, scale (negative: little-endian), then float32 rows from the bottom up."""
-    lines = content.split(b"\n", 3)
-    if len(lines) < 4 or lines[0].strip() != b"Pf":
-        raise ValueError("not a grey PFM file")
-    width, height = (int(word) for word in lines[1].split())
-    order = "<f4" if float(lines[2]) < 0 else ">f4"
-    if width < 1 or height < 1 or width * height * 4 != len(lines[3]):
-        raise ValueError(f"a PFM of {width}x{height} needs {width * height * 4} bytes of pixels, not {len(lines[3])}")
-    return np.frombuffer(lines[3], order).reshape(height, width)[::-1].astype(np.float32)

@@ -22,6 +22,7 @@ from mattingmfif.photo.depth import read_depth
 from mattingmfif.photo.images import EditablePhoto, read_image, write_image
 from mattingmfif.pixels.colour import encode_srgb
 from mattingmfif.pixels.resample import fit_long_side, reduce_to
+from mattingmfif.pixels.surfaces import sampled_at
 
 Float32 = npt.NDArray[np.float32]
 
@@ -94,9 +95,7 @@ def sweep_photo(
     picture, distance_m = _read(photo, depth, say)
     height, width = fit_long_side(distance_m.shape[0], distance_m.shape[1], SWEEP_LONG_SIDE_PX)
     light = reduce_to(picture.linear, height, width)
-    rows = (np.arange(height) * distance_m.shape[0] + distance_m.shape[0] // 2) // height
-    columns = (np.arange(width) * distance_m.shape[1] + distance_m.shape[1] // 2) // width
-    distance_m = distance_m[np.ix_(rows, columns)]
+    distance_m = np.asarray(sampled_at(distance_m, height, width), np.float32)
     nearest, farthest = (float(np.percentile(1.0 / distance_m, q)) for q in (99, 1))
     nearest = min(nearest, 0.9 * 1000.0 / wanted.lens.focal_length_mm)
     focuses = [math.inf if d <= 0.0 else 1.0 / d for d in np.linspace(nearest, farthest, frames).tolist()]
@@ -127,12 +126,15 @@ def _read(photo: Path, depth: DepthFile, say: Callable[[str], None]) -> tuple[Ed
     picture = read_image(photo)
     height, width = picture.linear.shape[:2]
     try:
-        distance_m, known = read_depth(depth.path, depth.kind, depth.near_m, depth.far_m, (height, width))
+        found = read_depth(depth.path, depth.kind, depth.near_m, depth.far_m, (height, width))
     except Refused as refusal:
         raise UserError(f"{depth.path}: {refusal}") from refusal
-    if not known.all():
-        say(f"depth: {100 * (1 - known.mean()):.1f} % of the pixels are unknown and take the nearest known value")
-    return picture, distance_m
+    if found.resized:
+        say(f"depth: {found.map_shape[1]}x{found.map_shape[0]} brought to the photo's {width}x{height}")
+    unknown = 1 - float(found.trusted.mean())
+    if unknown:
+        say(f"depth: {100 * unknown:.1f} % of the pixels are unknown and take the nearest known value")
+    return picture, found.distance_m
 
 
 def _light(photo_linear: Float32, wanted: Refocusing) -> Float32:

@@ -8,6 +8,10 @@ from mattingmfif.photo.depth import find_depth, read_depth
 SHAPE = (6, 9)
 
 
+def both(depth):
+    return depth.distance_m, depth.trusted
+
+
 def _save(tmp_path, values, name="d.npy"):
     np.save(tmp_path / name, values)
     return tmp_path / name
@@ -16,7 +20,7 @@ def _save(tmp_path, values, name="d.npy"):
 def test_metres_come_back_as_they_are_and_infinity_is_welcome(tmp_path):
     values = np.linspace(1, 9, 54).reshape(SHAPE)
     values[0, 0] = np.inf
-    distance_m, trusted = read_depth(_save(tmp_path, values), "metres", None, None, SHAPE)
+    distance_m, trusted = both(read_depth(_save(tmp_path, values), "metres", None, None, SHAPE))
     assert distance_m.dtype == np.float32
     assert np.array_equal(distance_m, values.astype(np.float32))
     assert trusted.all()
@@ -27,7 +31,7 @@ def test_unknown_metres_take_the_nearest_value_and_are_not_trusted(tmp_path, unk
     values = np.full(SHAPE, 2.0)
     values[:, 5:] = 7.0
     values[2, 1], values[2, 8] = unknown, unknown
-    distance_m, trusted = read_depth(_save(tmp_path, values), "metres", None, None, SHAPE)
+    distance_m, trusted = both(read_depth(_save(tmp_path, values), "metres", None, None, SHAPE))
     assert (distance_m[2, 1], distance_m[2, 8]) == (2.0, 7.0)
     assert not trusted[2, 1]
     assert trusted.sum() == 52
@@ -38,7 +42,7 @@ def test_the_fill_is_the_truly_nearest_known_value(tmp_path):
     values = rng.random((20, 30)) + 1
     known = rng.random((20, 30)) > 0.9
     values[~known] = np.nan
-    distance_m, _ = read_depth(_save(tmp_path, values), "metres", None, None, (20, 30))
+    distance_m, _ = both(read_depth(_save(tmp_path, values), "metres", None, None, (20, 30)))
     rows, columns = np.nonzero(known)
     for y, x in [(0, 0), (10, 15), (19, 29), (3, 22)]:
         squared = (rows - y) ** 2 + (columns - x) ** 2
@@ -48,7 +52,7 @@ def test_the_fill_is_the_truly_nearest_known_value(tmp_path):
 
 def test_disparity_is_linear_in_inverse_distance_between_near_and_far(tmp_path):
     values = np.tile(np.linspace(10, 50, 9), (6, 1))
-    distance_m, trusted = read_depth(_save(tmp_path, values), "disparity", 0.5, 10.0, SHAPE)
+    distance_m, trusted = both(read_depth(_save(tmp_path, values), "disparity", 0.5, 10.0, SHAPE))
     assert distance_m[0, -1] == pytest.approx(0.5)
     assert distance_m[0, 0] == pytest.approx(10.0)
     steps = np.diff(1 / distance_m[0])
@@ -59,7 +63,7 @@ def test_disparity_is_linear_in_inverse_distance_between_near_and_far(tmp_path):
 def test_disparity_zero_is_infinitely_far_and_damaged_values_are_unknown(tmp_path):
     values = np.full(SHAPE, 5.0)
     values[0, 0], values[1, 1], values[2, 2], values[3, 3] = 0, -3, np.nan, np.inf
-    distance_m, trusted = read_depth(_save(tmp_path, values), "disparity", 1.0, 20.0, SHAPE)
+    distance_m, trusted = both(read_depth(_save(tmp_path, values), "disparity", 1.0, 20.0, SHAPE))
     assert np.isinf(distance_m[0, 0])
     assert trusted[0, 0]
     assert [bool(trusted[k, k]) for k in (1, 2, 3)] == [False] * 3
@@ -70,10 +74,10 @@ def test_a_16_bit_png_holds_millimetres_or_disparities(tmp_path):
     codes = np.full(SHAPE, 2500, np.uint16)
     codes[0, 0] = 0
     cv2.imwrite(str(tmp_path / "d.png"), codes)
-    distance_m, trusted = read_depth(tmp_path / "d.png", "metres", None, None, SHAPE)
+    distance_m, trusted = both(read_depth(tmp_path / "d.png", "metres", None, None, SHAPE))
     assert distance_m == pytest.approx(2.5)
     assert not trusted[0, 0]
-    distance_m, _ = read_depth(tmp_path / "d.png", "disparity", 1.0, 5.0, SHAPE)
+    distance_m, _ = both(read_depth(tmp_path / "d.png", "disparity", 1.0, 5.0, SHAPE))
     assert np.isinf(distance_m[0, 0])
 
 
@@ -82,14 +86,14 @@ def test_a_pfm_is_read_from_the_bottom_up_in_both_byte_orders(tmp_path, order):
     values = np.arange(1, 55, dtype=np.float32).reshape(SHAPE)
     scale = "-1.0" if order == "<" else "1.0"
     (tmp_path / "d.pfm").write_bytes(f"Pf\n9 6\n{scale}\n".encode() + values[::-1].astype(order + "f4").tobytes())
-    distance_m, _ = read_depth(tmp_path / "d.pfm", "metres", None, None, SHAPE)
+    distance_m, _ = both(read_depth(tmp_path / "d.pfm", "metres", None, None, SHAPE))
     assert np.array_equal(distance_m, values)
 
 
 def test_a_map_of_the_photos_own_size_is_reduced_with_it_without_mixing(tmp_path):
     values = np.full((12, 18), 1.0)
     values[:, 9:] = 100.0
-    distance_m, _ = read_depth(_save(tmp_path, values), "metres", None, None, SHAPE, source_shape=(12, 18))
+    distance_m, _ = both(read_depth(_save(tmp_path, values), "metres", None, None, SHAPE))
     assert set(np.unique(distance_m)) == {1.0, 100.0}
     assert distance_m.shape == SHAPE
 
@@ -134,3 +138,32 @@ def test_the_depth_file_of_a_photo_has_its_name(tmp_path):
     _save(tmp_path, np.ones(SHAPE), "trip/fox.npy")
     assert find_depth(tmp_path, "trip/fox.jpg") == tmp_path / "trip" / "fox.npy"
     assert find_depth(tmp_path, "fox.jpg") is None
+
+
+def test_a_smaller_map_of_the_same_shape_is_brought_to_the_photos_size(tmp_path):
+    values = np.full((30, 40), 4.0, np.float32)
+    values[10:20, 15:30] = 1.0
+    values[0, 0], values[5, 5] = np.nan, np.inf
+    depth = read_depth(_save(tmp_path, values), "metres", None, None, (300, 401))  # within 1 % of 3:4
+    assert depth.distance_m.shape == depth.trusted.shape == (300, 401)
+    assert set(np.unique(depth.distance_m)) == {1.0, 4.0, np.inf}
+    assert (depth.distance_m[105:195, 160:295] == 1).all()
+    assert depth.resized
+    assert depth.map_shape == (30, 40)
+    assert not depth.trusted[:4, :4].any()
+    assert depth.trusted[10:].all()
+
+
+@pytest.mark.parametrize("size", [(30, 41), (31, 40), (40, 30), (9, 12)])
+def test_a_map_of_another_shape_or_far_too_coarse_is_refused(tmp_path, size):
+    with pytest.raises(Refused, match=f"{size[1]}x{size[0]}.*400x300") as caught:
+        read_depth(_save(tmp_path, np.ones(size)), "metres", None, None, (300, 400))
+    assert caught.value.reason == "depth-size"
+
+
+def test_what_a_renderer_calls_very_far_is_infinitely_far(tmp_path):
+    values = np.full(SHAPE, 3.0, np.float32)
+    values[0] = 1e10
+    depth = read_depth(_save(tmp_path, values), "metres", None, None, SHAPE)
+    assert np.isinf(depth.distance_m[0]).all()
+    assert depth.trusted.all()
