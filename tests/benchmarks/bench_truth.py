@@ -47,7 +47,8 @@ def main() -> None:
     """Print a line a scene, and the least and mean."""
     from mattingmfif.optics import Aperture, render
 
-    bench, scenes = loaded(HERE / "bench_lens.py"), loaded(HERE.parent / "optics" / "conftest.py")
+    bench, methods = loaded(HERE / "bench_lens.py"), loaded(HERE / "lens_methods.py")
+    scenes = loaded(HERE.parent / "optics" / "conftest.py")
     bench.one_thread()
     found = []
     for kind in ("hair", "fence", "veil"):
@@ -70,7 +71,7 @@ def main() -> None:
             ]
             truth, flat = np.zeros((len(ys), 3)), np.zeros(len(scene.ordered))
             rays = scenes.plain_points(aperture, 16000)
-            bench.ray_means(planes, np.stack(at), flat, rays, ys.astype(float), xs.astype(float), truth)
+            methods.ray_means(planes, np.stack(at), flat, rays, ys.astype(float), xs.astype(float), truth)
             pair = [
                 bench.decibels([render(scene, lens, scenes.FOCUS_M, quality)[ys, xs] - truth])
                 for quality in ("exact", "fast")
