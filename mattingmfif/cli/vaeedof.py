@@ -53,6 +53,9 @@ def fuse(frames: tuple[Path, ...], tile_px: int | None, **words: Any) -> None:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+@click.option(
+    "--workers", type=click.IntRange(min=0), help="Processes that read crops. Default: 8 with CUDA, 0 on the CPU."
+)
 def train(dataset: Path, out: Path, recipe: str, **words: Any) -> None:
     """Train VAEEDOF on the shards in DATASET; the same command again goes on from the last checkpoint."""
     _need_torch()

@@ -104,10 +104,15 @@ def draw_window(
 
 
 def draw_frames(
-    available: int, least: int, most: int, shuffled: bool, rng: np.random.Generator
+    available: int, least: int, most: int, shuffled: bool, rng: np.random.Generator, drop_share: float = 1.0
 ) -> npt.NDArray[np.int64]:
-    """Numbers of the frames an example has: `least` to `most` of them (evenly), in order unless `shuffled`."""
-    count = int(rng.integers(least, min(most, available) + 1))
+    """Numbers of the frames an example has, in order unless `shuffled`.
+
+    In `drop_share` of all draws their number is drawn evenly from `least` to `most`, in the others it is the most.
+    """
+    count = min(most, available)
+    if drop_share == 1 or rng.random() < drop_share:
+        count = int(rng.integers(least, count + 1))
     order = rng.permutation(available)[:count]
     return order if shuffled else np.sort(order)
 

@@ -59,6 +59,7 @@ class FocalStackDataset:
     `out` a folder, a shard file, or an address such as s3://bucket/folder; `split` None takes all of them.
     `crop` side in px, (height, width), or None for whole samples; samples that are smaller are left out.
     `frames` (least, most) or one number: how many frames an item has; samples with fewer than the least are left out.
+    `drop_share` of the items have that number drawn evenly, the others have as many frames as they can.
     `fields` which of FIELDS are read and given. `pad_frames` fills up to the most frames with zeros.
     `shuffle_frames` gives frames in a drawn order instead of nearest focus first.
     `boundary_share` of the crops lie around a pixel of a matte edge's blur or of the gap.
@@ -83,6 +84,7 @@ class FocalStackDataset:
         shuffle: bool = True,
         pad_frames: bool = True,
         shuffle_frames: bool = False,
+        drop_share: float = 1.0,
         boundary_share: float = 0.0,
         values: str = "codes",
         sensor: SensorDraw | str | None = None,
@@ -100,10 +102,12 @@ class FocalStackDataset:
         self.output = ("torch" if has_torch else "numpy") if chosen == "auto" else chosen
         if crops_per_sample < 1 or seed < 0:
             raise UserError(f"crops_per_sample: {crops_per_sample}, seed: {seed}; allowed: from 1, from 0")
-        if not 0 <= boundary_share <= 1:
-            raise UserError(f"boundary_share: {boundary_share}; allowed: 0 to 1")
+        for name, share in (("boundary_share", boundary_share), ("drop_share", drop_share)):
+            if not 0 <= share <= 1:
+                raise UserError(f"{name}: {share}; allowed: 0 to 1")
         self.crops_per_sample, self.seed, self.shuffle = crops_per_sample, seed, shuffle
-        self.pad_frames, self.shuffle_frames, self.boundary_share = pad_frames, shuffle_frames, boundary_share
+        self.pad_frames, self.shuffle_frames, self.drop_share = pad_frames, shuffle_frames, drop_share
+        self.boundary_share = boundary_share
         if isinstance(sensor, str) and sensor != "recorded":
             raise UserError(f'sensor: {sensor!r}; allowed: "recorded" or a SensorDraw')
         self.recorded_noise = sensor == "recorded"
@@ -187,7 +191,7 @@ class FocalStackDataset:
             camera = Taking(lens=lens, focus_m=np.array(distances), quality=self.retake.quality)
         available = len(camera.focus_m)
         least = min(self.frames_least, available)
-        kept = draw_frames(available, least, self.frames_most, self.shuffle_frames, rng)
+        kept = draw_frames(available, least, self.frames_most, self.shuffle_frames, rng, self.drop_share)
         count = self.frames_most if self.pad_frames else len(kept)
         stack = stack_window(file, facts, window, camera, kept, count)
         item: Item = {name: getattr(stack, name) for name in self.fields}

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mattingmfif.dataset.reader import find_shards
+from mattingmfif.dataset.reader import find_shards, open_shards
 from mattingmfif.errors import UserError
 from mattingmfif.pixels.colour import decode_srgb, encode_srgb
 from mattingmfif.vaeedof.align import ALIGNMENTS, align_stack
@@ -34,7 +34,7 @@ from mattingmfif.vaeedof.fuse import fuse_frames, load_fuser
 from mattingmfif.vaeedof.metrics import FUSION_METRICS, MIN_SIDE_PX, fusion_metrics, psnr, ssim_map, to_grey
 from mattingmfif.vaeedof.metrics_learned import Distance, find_lpips
 from mattingmfif.vaeedof.model import VAEEDOF
-from mattingmfif.vaeedof.stacks import Stack, degraded, open_stacks
+from mattingmfif.vaeedof.stacks import Stack, whole_stack
 
 Codes = npt.NDArray[Any]
 Report = Callable[[str], None]
@@ -170,20 +170,20 @@ def evaluate_shards(
     report: Report = print,
 ) -> list[Row]:
     """PSNR and SSIM by region over a split of a dataset, all fusers and the oracle."""
-    source = open_stacks(dataset, split)
+    samples = open_shards(dataset, split)
     rows: list[Row] = []
-    count = len(source) if limit is None else min(limit, len(source))
+    count = len(samples) if limit is None else min(limit, len(samples))
     for index in range(count):
         began = time.monotonic()
-        stack = degraded(source.stack(index, with_blur=degrade != "physical"), degrade)
+        name, stack = samples[index].sample_id, whole_stack(samples[index], degrade)
         fused = {name: fuse(stack.frames) for name, fuse in judge.fusers.items()}
         fused[ORACLE] = selection_oracle(stack.frames, stack.target)
         where = regions(stack)
-        rows += _truth_rows(source.name(index), fused, stack.target, where, judge)
+        rows += _truth_rows(name, fused, stack.target, where, judge)
         shown = {k: fused[k] for k in judge.shown}
         place = _worst_place(stack.gap if stack.gap.any() and index % 2 else stack.boundary)
-        _write_strip(out, source.name(index), {**_frames_named(stack.frames), **shown, "truth": stack.target}, *place)
-        report(f"{source.name(index)}: {index + 1} of {count}, {time.monotonic() - began:.1f} s")
+        _write_strip(out, name, {**_frames_named(stack.frames), **shown, "truth": stack.target}, *place)
+        report(f"{name}: {index + 1} of {count}, {time.monotonic() - began:.1f} s")
     return rows
 
 

@@ -164,10 +164,13 @@ class DataSettings:
     single_probability: float = 0.03  # of one sharp frame alone, which must come back
     whole_probability: float = 0.03  # that one of the frames is sharp everywhere, which must be returned
     boundary_probability: float = 0.5  # that a crop is centred on a boundary or gap pixel
-    disturb_probability: float = 1.0  # of the next two
-    noise_sigma: float = 0.0  # most sensor noise added, in units of 1.0 = white; drawn evenly from 0
+    disturb_probability: float = 1.0  # of the next four
+    iso_least: float = 0.0  # sensor noise of the frames, drawn in stops between these two; 0 is none
+    iso_most: float = 0.0
+    exposure_drift_ev: float = 0.0  # most drift of a frame's exposure, either way
     shift_px: float = 0.0  # most misalignment of the frames, at most 0.5; the target stays
-    flip: bool = True
+    flip: bool = True  # turned by quarters, mirrored
+    swap_colours: bool = True  # channels in another order: other colours, the same light
     degrade: str = "physical"  # physical: the shards' frames; hard-mask, gaussian-srgb: frames remade from the mattes
 
     def __post_init__(self) -> None:
@@ -176,7 +179,9 @@ class DataSettings:
         _check(self.frames_most, "data.frames_most", self.frames_least, MAX_FRAMES)
         for key in ("drop", "single", "whole", "boundary", "disturb"):
             _check(getattr(self, f"{key}_probability"), f"data.{key}_probability", 0, 1)
-        _check(self.noise_sigma, "data.noise_sigma", 0, 0.2)
+        _check(self.iso_most, "data.iso_most", 0, 1e6)
+        _check(self.iso_least, "data.iso_least", 1 if self.iso_most else 0, self.iso_most)
+        _check(self.exposure_drift_ev, "data.exposure_drift_ev", 0, 4)
         _check(self.shift_px, "data.shift_px", 0, 0.5)
         if self.degrade not in DEGRADATIONS:
             raise UserError(f"data.degrade: {self.degrade!r} is not allowed; allowed: {', '.join(DEGRADATIONS)}")

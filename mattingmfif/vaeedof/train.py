@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import json
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +27,10 @@ from mattingmfif.vaeedof.checkpoint import load_model, save_model, write_aside
 from mattingmfif.vaeedof.cost import model_cost
 from mattingmfif.vaeedof.device import autocast, choose_device
 from mattingmfif.vaeedof.distil import DistilLesson, FusionLesson, TeacherLesson, batch_of
+from mattingmfif.vaeedof.examples import Examples, batches
 from mattingmfif.vaeedof.model import VAEEDOF
 from mattingmfif.vaeedof.progress import CsvLog, load_state, save_state
 from mattingmfif.vaeedof.settings import MAX_FRAMES, STAGES, DataSettings, StageSettings, TrainRecipe
-from mattingmfif.vaeedof.stacks import Draw, Places, StackSource, draw_example, open_stacks
 from mattingmfif.vaeedof.teacher import load_teacher
 from mattingmfif.vaeedof.validate import Validation
 
@@ -55,42 +53,18 @@ def average_into(ema: nn.Module, model: nn.Module, decay: float, step: int) -> N
             mean.lerp_(value, 1 - d)
 
 
-class Feeder:
-    """Examples of the coming steps, drawn ahead by threads; which they are depends on the step alone."""
-
-    def __init__(self, draw: Callable[[int, int], Draw], batch: int, first: int, last: int, workers: int) -> None:
-        self.draw, self.batch, self.last = draw, batch, last
-        self.pool = ThreadPoolExecutor(workers)
-        self.waiting: dict[int, list[Future[Draw]]] = {}
-        self.ahead = 2
-        for step in range(first, min(first + self.ahead, last)):
-            self._ask(step)
-
-    def _ask(self, step: int) -> None:
-        self.waiting[step] = [self.pool.submit(self.draw, step, place) for place in range(self.batch)]
-
-    def examples(self, step: int) -> list[Draw]:
-        """The examples of `step`; steps must be asked for in order."""
-        if step + self.ahead < self.last:
-            self._ask(step + self.ahead)
-        return [future.result() for future in self.waiting.pop(step)]
-
-    def close(self) -> None:
-        """Stop drawing."""
-        self.pool.shutdown(wait=True, cancel_futures=True)
-
-
 def run_stage(
     stage: str,
     lesson: nn.Module,
     recipe: TrainRecipe,
-    source: StackSource,
+    examples: Examples,
     out: Path,
     *,
     seed: int,
     device: torch.device,
     identity: dict[str, Any],
     stop_after: int | None = None,
+    workers: int = 0,
     validation: Validation | None = None,
     report: Report = print,
 ) -> nn.Module | None:
@@ -105,47 +79,37 @@ def run_stage(
     if state.is_file():
         first = load_state(state, identity, parts, optimiser)
         report(f"{stage}: going on after step {first}")
-    places, data = Places(source), _stage_data(recipe, stage)
-    losses = recipe.losses
-    weights = (losses.boundary_weight, losses.gap_weight, losses.untrusted_weight)
-    number = STAGES.index(stage)
     last = s.steps if stop_after is None else min(s.steps, stop_after)
-    feeder = Feeder(
-        lambda step, place: draw_example(places, data, weights, s.crop_px, (seed, number, step, place)),
-        s.batch, first, last, workers=8 if device.type == "cuda" else 1,
-    )  # fmt: skip
     log = CsvLog(out / f"{stage}.csv", first)
     curve = CsvLog(out / "validation.csv", first) if validation else None
     began, terms = (time.monotonic(), time.process_time()), {}
-    try:
-        for step in range(first, last):
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(s, step)
-            batch = batch_of(feeder.examples(step), device)
-            with autocast(device, recipe.precision):
-                terms = lesson(batch, seed * 1_000_003 + step)
-            optimiser.zero_grad(set_to_none=True)
-            terms["loss"].backward()
-            norm = nn.utils.clip_grad_norm_(learnt, s.clip_norm)
-            if not bool(torch.isfinite(norm)):
-                raise UserError(f"{stage}: the loss is not a number at step {step}; lower stages.{stage}.learning_rate")
-            optimiser.step()
-            average_into(average, lesson, s.ema_decay, step)
-            done = step + 1
-            if done % LOG_EVERY == 0 or done == last:
-                row = _row(done, optimiser.param_groups[0]["lr"], terms, began)
-                log.write(row)
-                if done % (10 * LOG_EVERY) == 0 or done == last:
-                    spent = f"{row['seconds']:.0f} s, {row['cpu_seconds']:.0f} CPU-s"
-                    report(f"{stage}: step {done} of {s.steps}, loss {row['loss']:.5f}, {spent}")
-            if validation and curve is not None and (done % VALIDATE_EVERY == 0 or done == s.steps):
-                found = validation.measure(_student(average), device, recipe.precision, out / f"step-{done:06d}.png")
-                curve.write({"step": done, **found})
-                report(f"{stage}: step {done}, PSNR " + ", ".join(f"{k} {v:.2f}" for k, v in found.items()))
-            if done % SAVE_EVERY == 0 or done == last:
-                save_state(state, done, identity, parts, optimiser)
-    finally:
-        feeder.close()
+    fed = batches(examples, s.batch, first, last, workers)
+    for step, drawn in zip(range(first, last), fed, strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(s, step)
+        batch = batch_of(drawn, device)
+        with autocast(device, recipe.precision):
+            terms = lesson(batch, seed * 1_000_003 + step)
+        optimiser.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(learnt, s.clip_norm)
+        if not bool(torch.isfinite(norm)):
+            raise UserError(f"{stage}: the loss is not a number at step {step}; lower stages.{stage}.learning_rate")
+        optimiser.step()
+        average_into(average, lesson, s.ema_decay, step)
+        done = step + 1
+        if done % LOG_EVERY == 0 or done == last:
+            row = _row(done, optimiser.param_groups[0]["lr"], terms, began)
+            log.write(row)
+            if done % (10 * LOG_EVERY) == 0 or done == last:
+                spent = f"{row['seconds']:.0f} s, {row['cpu_seconds']:.0f} CPU-s"
+                report(f"{stage}: step {done} of {s.steps}, loss {row['loss']:.5f}, {spent}")
+        if validation and curve is not None and (done % VALIDATE_EVERY == 0 or done == s.steps):
+            found = validation.measure(_student(average), device, recipe.precision, out / f"step-{done:06d}.png")
+            curve.write({"step": done, **found})
+            report(f"{stage}: step {done}, PSNR " + ", ".join(f"{k} {v:.2f}" for k, v in found.items()))
+        if done % SAVE_EVERY == 0 or done == last:
+            save_state(state, done, identity, parts, optimiser)
     return average if last == s.steps else None
 
 
@@ -166,17 +130,8 @@ def _stage_data(recipe: TrainRecipe, stage: str) -> DataSettings:
         return recipe.data
     # an auto-encoder sees one target and one frame a stack, anywhere, undisturbed
     return DataSettings(frames_least=1, frames_most=1, drop_probability=1.0, single_probability=0.0,
-                        whole_probability=0.0, boundary_probability=0.0, flip=recipe.data.flip)  # fmt: skip
-
-
-def data_identity(source: StackSource) -> str:
-    """sha256 over the names and pixel hashes of the samples that are learnt from."""
-    digest = hashlib.sha256()
-    shards = getattr(source, "shards", None)
-    for index in range(len(source)):
-        hashes = shards[index].pixel_sha256 if shards is not None else {}
-        digest.update(json.dumps([source.name(index), hashes], sort_keys=True).encode())
-    return digest.hexdigest()
+                        whole_probability=0.0, boundary_probability=0.0, flip=recipe.data.flip,
+                        swap_colours=recipe.data.swap_colours)  # fmt: skip
 
 
 def train_from_recipe(
@@ -190,52 +145,50 @@ def train_from_recipe(
     seed: int = 0,
     device: str = "auto",
     stop_after: int | None = None,
-    source: StackSource | None = None,
-    validation_source: StackSource | None = None,
+    workers: int | None = None,
     report: Report = print,
 ) -> Path:
     """Train a VAEEDOF on a dataset's `train` split and return the path of its weights (or of the last stage's).
 
     stage: `teacher`, `distil`, `fusion`, or `all` that has steps. teacher: a diffusers AutoencoderKL folder or a
     teacher checkpoint, instead of training one. `degrade` replaces the recipe's `data.degrade`. `stop_after` ends each
-    stage early; the same call without it goes on. `source` and `validation_source` replace the dataset's splits `train`
-    and `val` (for stacks in memory). UserError for a dataset without samples, a folder of another training, a stage
-    whose predecessor is missing.
+    stage early; the same call without it goes on. `workers` processes read examples ahead (None: 8 for CUDA, none for
+    the CPU); they change nothing but the speed. UserError for a dataset without samples that fit, a folder of another
+    training, a stage whose predecessor is missing.
     """
     if stage not in (*STAGES, "all"):
         raise UserError(f"--stage {stage}: not known; use {', '.join((*STAGES, 'all'))}")
     chosen, out = choose_device(device), Path(out)
     if degrade is not None:
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, degrade=degrade))
-    source = open_stacks(dataset, "train") if source is None else source
-    if not len(source):
-        raise UserError(f"{dataset}: no sample to train on")
-    named = Path(teacher).name if teacher else None
-    identity = {"recipe": recipe.to_plain(), "seed": seed, "data": data_identity(source), "teacher": named}
-    story = {**identity, "samples": len(source), "torch": torch.__version__}
-    write_aside(out / "train.json", json.dumps(story, indent=1, sort_keys=True).encode())
-    report(model_cost(recipe.model, *COST_FRAME, MAX_FRAMES).text())
-    stages = [name for name in STAGES if stage in (name, "all")]
+    workers = (8 if chosen.type == "cuda" else 0) if workers is None else workers
+    stages = [name for name in STAGES if stage in (name, "all") and getattr(recipe.stages, name).steps]
     if teacher is not None and stage == "all":
-        stages.remove("teacher")
+        stages = [name for name in stages if name != "teacher"]
+    named = Path(teacher).name if teacher else None
+    report(model_cost(recipe.model, *COST_FRAME, MAX_FRAMES).text())
     path = out
     for name in stages:
-        steps = getattr(recipe.stages, name).steps
-        if not steps:
-            continue
+        s: StageSettings = getattr(recipe.stages, name)
+        examples = Examples(
+            dataset, _stage_data(recipe, name), recipe.losses, crop_px=s.crop_px,
+            seed=seed * len(STAGES) + STAGES.index(name),
+        )  # fmt: skip
+        if examples.clean.left_out:
+            report(f"{name}: {examples.clean.left_out} samples are left out: too small, or too few frames")
+        identity = {"recipe": recipe.to_plain(), "seed": seed, "data": examples.identity(), "teacher": named}
+        story = {**identity, "samples": len(examples.clean.numbers), "torch": torch.__version__}
+        write_aside(out / "train.json", json.dumps(story, indent=1, sort_keys=True).encode())
         lesson = _lesson(name, recipe, out, teacher, seed)
-        validation = None
-        if name == "fusion":
-            validation = Validation.of(dataset, validation_source, source, recipe.stages.fusion.crop_px)
         average = run_stage(
-            name, lesson, recipe, source, out, seed=seed, device=chosen, identity=identity, stop_after=stop_after,
-            validation=validation, report=report,
+            name, lesson, recipe, examples, out, seed=seed, device=chosen, identity=identity, stop_after=stop_after,
+            workers=workers, validation=Validation(dataset, s.crop_px) if name == "fusion" else None, report=report,
         )  # fmt: skip
         path = out / f"{name}.safetensors"
         if average is None:
             report(f"{name}: stopped; the same command goes on")
             return out / f"{name}.state.safetensors"
-        _keep(average, name, recipe, path, {"stage": name, "steps": steps, **story})
+        _keep(average, name, recipe, path, {"stage": name, "steps": s.steps, **story})
     return path
 
 

@@ -8,37 +8,41 @@ import cv2
 import numpy as np
 import torch
 
+from mattingmfif.dataset.loader import FocalStackDataset
 from mattingmfif.errors import UserError
 from mattingmfif.vaeedof.baselines import laplacian_pyramid
 from mattingmfif.vaeedof.device import autocast
 from mattingmfif.vaeedof.model import VAEEDOF
 from mattingmfif.vaeedof.settings import MAX_FRAMES
-from mattingmfif.vaeedof.stacks import Codes, Places, Stack, StackSource, open_stacks, to_codes, to_picture
+from mattingmfif.vaeedof.stacks import Codes, Stack, to_codes, to_picture
 
 CROPS = 12
 PICTURED = 4
+FIELDS = ("frames", "target", "boundary", "sharpest_frame", "trust")
+
+
+def _items(dataset: str | Path, split: str, crop_px: int) -> FocalStackDataset:
+    return FocalStackDataset(
+        dataset, crop=crop_px, frames=(1, MAX_FRAMES), split=split, fields=FIELDS, drop_share=0.0, pad_frames=False,
+        boundary_share=1.0, output="numpy",
+    )  # fmt: skip
 
 
 class Validation:
     """Crops around boundaries and gaps, their Laplacian-pyramid fusions, and what both score."""
 
-    def __init__(self, source: StackSource, crop_px: int) -> None:
-        rng, places = np.random.default_rng(0), Places(source)
+    def __init__(self, dataset: str | Path, crop_px: int) -> None:
+        """From the split `val`, or, in a dataset without one (or with smaller samples), the training samples."""
+        try:
+            items = _items(dataset, "val", crop_px)
+        except UserError:
+            items = _items(dataset, "train", crop_px)
         self.stacks: list[Stack] = []
         for k in range(CROPS):
-            index = k * len(source) // CROPS  # spread over the samples, which come photo by photo
-            self.stacks.append(source.stack(index, places.window(index, crop_px, True, rng)))
+            round_, index = divmod(k * max(len(items), CROPS) // CROPS, len(items))  # spread over the photos
+            item = items[round_, index]
+            self.stacks.append(Stack(**{name: item[name] for name in FIELDS}))
         self.pyramids = [laplacian_pyramid(stack.frames) for stack in self.stacks]
-
-    @classmethod
-    def of(cls, dataset: str | Path, given: StackSource | None, training: StackSource, crop_px: int) -> Validation:
-        """From the source given, else the dataset's split `val`, else (a dataset without one) the training samples."""
-        if given is None:
-            try:
-                given = open_stacks(dataset, "val")
-            except UserError:
-                given = training
-        return cls(given if len(given) else training, crop_px)
 
     def measure(self, model: VAEEDOF, device: torch.device, precision: str, picture: Path) -> dict[str, float]:
         """PSNR in dB over all crops together, by region, of the model and of the pyramid; writes side-by-side crops."""

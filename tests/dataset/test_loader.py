@@ -36,6 +36,18 @@ def stacks_of(folder, **options):
     return FocalStackDataset(folder, **{"crop": CROP, "output": "numpy", "seed": 3, **options})
 
 
+def test_frames_are_dropped_as_often_as_asked(folder):
+    def dropped(share):
+        stacks = stacks_of(folder, frames=(1, 7), drop_share=share, fields=("sharpest_frame",), crops_per_sample=40)
+        stored = [sample.n_frames for sample in open_shards(folder)]
+        return np.mean([int(stacks[i]["present"].sum()) < stored[i // 40] for i in range(len(stacks))])
+
+    assert dropped(0.0) == 0
+    # evenly from 1 to all of 2, 4 and 3 frames: fewer than all in 1/2, 3/4 and 2/3 of the items
+    assert abs(dropped(1.0) - 23 / 36) < 0.15
+    assert abs(dropped(0.5) - 23 / 72) < 0.15
+
+
 def test_an_item_is_the_stored_window_in_every_field(folder):
     stacks = stacks_of(folder, fields=FIELDS, crops_per_sample=2)
     assert len(stacks) == 6

@@ -28,12 +28,13 @@ from mattingmfif.vaeedof.evaluate import (  # noqa: E402
     means,
     regions,
 )
+from mattingmfif.vaeedof.examples import Examples  # noqa: E402
 from mattingmfif.vaeedof.metrics import FUSION_METRICS, psnr  # noqa: E402
 from mattingmfif.vaeedof.metrics_learned import find_lpips  # noqa: E402
 from mattingmfif.vaeedof.model import VAEEDOF  # noqa: E402
-from mattingmfif.vaeedof.settings import ModelSettings, Stages, StageSettings, TrainRecipe  # noqa: E402
-from mattingmfif.vaeedof.stacks import open_stacks  # noqa: E402
-from mattingmfif.vaeedof.train import data_identity, train_from_recipe  # noqa: E402
+from mattingmfif.vaeedof.settings import DataSettings, LossSettings, ModelSettings, Stages, StageSettings, TrainRecipe  # noqa: E402
+from mattingmfif.vaeedof.stacks import whole_stack  # noqa: E402
+from mattingmfif.vaeedof.train import train_from_recipe  # noqa: E402
 
 TINY = ModelSettings(
     stem_px=4, widths=(8, 8), blocks=(1, 1), latent_channels=4, fusion_width=8, score_width=8, fusion_heads=2
@@ -79,9 +80,9 @@ def test_shards_are_judged_by_region_beside_all_fusers(small_dataset: Path, tmp_
 
 
 def test_a_region_that_a_stack_lacks_is_left_out(small_dataset: Path) -> None:
-    stacks = open_stacks(small_dataset, "test")
-    assert "gap" not in regions(stacks.stack(0))
-    assert "gap" in regions(stacks.stack(1))
+    samples = open_shards(small_dataset, "test")
+    assert "gap" not in regions(whole_stack(samples[0]))
+    assert "gap" in regions(whole_stack(samples[1]))
 
 
 def test_files_without_truth_get_the_fusion_metrics(tmp_path: Path, weights: Path) -> None:
@@ -119,8 +120,11 @@ def test_training_and_judging_join_on_shards(small_dataset: Path, tmp_path: Path
     assert json.loads((tmp_path / "hard-mask" / "train.json").read_text())["recipe"]["data"]["degrade"] == "hard-mask"
     story = json.loads((tmp_path / "physical" / "train.json").read_text())
     assert story["samples"] == 3
-    assert story["data"] == data_identity(open_stacks(small_dataset, "train"))
-    assert story["data"] != data_identity(open_stacks(small_dataset, "test"))
+    same, other = (
+        Examples(small_dataset, DataSettings(), LossSettings(), crop_px=32, seed=0, split=split)
+        for split in ("train", "test")
+    )
+    assert story["data"] == same.identity() != other.identity()
 
 
 def test_what_cannot_be_judged_is_one_line(tmp_path: Path, weights: Path, small_dataset: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,10 +17,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="VAEEDOF needs torch (extra `train`)")
 pytest.importorskip("safetensors", reason="VAEEDOF needs safetensors (extra `train`)")
 
+from mattingmfif.dataset.loader import FocalStackDataset  # noqa: E402
+from mattingmfif.dataset.reader import open_shards  # noqa: E402
 from mattingmfif.errors import UserError  # noqa: E402
 from mattingmfif.vaeedof.baselines import average, laplacian_pyramid  # noqa: E402
 from mattingmfif.vaeedof.checkpoint import load_model, load_tensors, save_model, save_tensors  # noqa: E402
 from mattingmfif.vaeedof.device import choose_device  # noqa: E402
+from mattingmfif.vaeedof.examples import Examples, batches  # noqa: E402
 from mattingmfif.vaeedof.losses import fusion_losses  # noqa: E402
 from mattingmfif.vaeedof.metrics import psnr  # noqa: E402
 from mattingmfif.vaeedof.model import VAEEDOF  # noqa: E402
@@ -33,7 +39,7 @@ from mattingmfif.vaeedof.settings import (  # noqa: E402
     published_train_recipes,
     recipe_from_plain,
 )
-from mattingmfif.vaeedof.stacks import MemoryStacks, Places, Stack, degraded, draw_example, to_codes, to_picture  # noqa: E402
+from mattingmfif.vaeedof.stacks import degraded, to_codes, to_picture, whole_stack  # noqa: E402
 from mattingmfif.vaeedof.train import learning_rate, train_from_recipe  # noqa: E402
 
 TINY = ModelSettings(stem_px=4, widths=(12, 16), blocks=(1, 1), latent_channels=4, fusion_width=16, score_width=12)
@@ -50,43 +56,23 @@ def _recipe(steps: int, **data: object) -> TrainRecipe:
     )
 
 
-def _stacks(count: int = 3, size: int = 64) -> MemoryStacks:
-    """Noise pictures, sharp left of a line in one frame and right of it in the other, softened elsewhere."""
-    rng, found = np.random.default_rng(0), []
-    for k in range(count):
-        target = cv2.resize(rng.integers(0, 256, (size // 2, size // 2, 3)).astype(np.uint8), (size, size))
-        soft = cv2.GaussianBlur(target, (0, 0), 2.5)
-        edge = size // 3 + 5 * k
-        left = np.arange(size)[None, :] < edge
-        sharpest = np.where(np.broadcast_to(left, (size, size)), 0, 1).astype(np.uint8)
-        sharpest[: size // 8] = 255
-        frames = np.stack([np.where(left[..., None], target, soft), np.where(left[..., None], soft, target)])
-        frames[:, : size // 8] = soft[: size // 8]
-        boundary = np.broadcast_to(np.abs(np.arange(size) - edge) < 4, (size, size))
-        radius = np.where(sharpest[None] == np.arange(2)[:, None, None], 0.0, 5.0).astype(np.float32)
-        found.append(
-            Stack(
-                frames=frames,
-                target=target,
-                boundary=boundary,
-                sharpest_frame=sharpest,
-                trust=np.ones((size, size), np.float32),
-                blur_radius_px=radius,
-            )
-        )
-    return MemoryStacks(found)
+@pytest.fixture
+def train(small_dataset: Path) -> Callable[..., Path]:
+    """Trains on three small samples with two frames each; there is no split `val`."""
+
+    def run(out: Path, recipe: TrainRecipe, **options: Any) -> Path:
+        return train_from_recipe(recipe, small_dataset, out, **{"device": "cpu", "report": lambda _: None, **options})
+
+    return run
 
 
-def _train(out: Path, recipe: TrainRecipe, **options: object) -> Path:
-    stacks = _stacks()
-    said: list[str] = []
-    return train_from_recipe(
-        recipe, "memory", out, source=stacks, validation_source=stacks, device="cpu", report=said.append, **options
-    )  # type: ignore[arg-type]
+def _examples(dataset: Path, crop_px: int = 32, losses: LossSettings | None = None, **data: Any) -> Examples:
+    quiet = {"flip": False, "swap_colours": False, "single_probability": 0.0, "whole_probability": 0.0}
+    return Examples(dataset, DataSettings(**{**quiet, **data}), losses or LossSettings(), crop_px=crop_px, seed=3)
 
 
-def test_all_three_stages_run_and_leave_what_they_promise(tmp_path: Path) -> None:
-    path = _train(tmp_path, _recipe(4))
+def test_all_three_stages_run_and_leave_what_they_promise(train: Callable[..., Path], tmp_path: Path) -> None:
+    path = train(tmp_path, _recipe(4))
     assert path == tmp_path / "fusion.safetensors"
     model, about = load_model(path)
     assert model.settings == TINY
@@ -103,37 +89,37 @@ def test_all_three_stages_run_and_leave_what_they_promise(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("stage", ["teacher", "distil", "fusion"])
-def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path, stage: str) -> None:
-    recipe = _recipe(6, noise_sigma=0.01, shift_px=0.3)
+def test_a_stopped_training_goes_on_to_the_same_bits(train: Callable[..., Path], tmp_path: Path, stage: str) -> None:
+    recipe = _recipe(6, iso_least=100, iso_most=800, exposure_drift_ev=0.1, shift_px=0.3)
     for name in ("straight", "stopped"):
         for before in ("teacher", "distil", "fusion"):
             if before == stage:
                 break
-            _train(tmp_path / name, recipe, stage=before)
-    whole = _train(tmp_path / "straight", recipe, stage=stage)
+            train(tmp_path / name, recipe, stage=before)
+    whole = train(tmp_path / "straight", recipe, stage=stage)
     for stop in (2, 5):
-        assert _train(tmp_path / "stopped", recipe, stage=stage, stop_after=stop).name == f"{stage}.state.safetensors"
-    resumed = _train(tmp_path / "stopped", recipe, stage=stage)
+        assert train(tmp_path / "stopped", recipe, stage=stage, stop_after=stop).name == f"{stage}.state.safetensors"
+    resumed = train(tmp_path / "stopped", recipe, stage=stage)
     first, second = (load_tensors(path)[0] for path in (whole, resumed))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
+def test_another_seed_gives_other_weights(train: Callable[..., Path], tmp_path: Path) -> None:
     recipe = dataclasses.replace(
         _recipe(2), stages=Stages(distil=StageSettings(steps=0), fusion=_recipe(2).stages.fusion)
     )
-    a, b = (load_tensors(_train(tmp_path / str(s), recipe, stage="fusion", seed=s))[0] for s in (0, 1))
+    a, b = (load_tensors(train(tmp_path / str(s), recipe, stage="fusion", seed=s))[0] for s in (0, 1))
     assert any(not torch.equal(a[name], b[name]) for name in a)
 
 
-def test_the_network_learns_to_fuse(tmp_path: Path) -> None:
+def test_the_network_learns_to_fuse(train: Callable[..., Path], small_dataset: Path, tmp_path: Path) -> None:
     fusion = StageSettings(steps=150, batch=4, crop_px=32, learning_rate=4e-3, warmup_steps=10, ema_decay=0.9)
     recipe = dataclasses.replace(
         _recipe(0), stages=Stages(teacher=StageSettings(steps=0), distil=StageSettings(steps=0), fusion=fusion)
     )
-    model, _ = load_model(_train(tmp_path, recipe, stage="fusion"))
-    stack = _stacks(1).stacks[0]
+    model, _ = load_model(train(tmp_path, recipe, stage="fusion"))
+    stack = whole_stack(open_shards(small_dataset, "test")[0].crop(0, 0, 96, 128))
     with torch.no_grad():
         fused = to_codes(model(torch.from_numpy(to_picture(stack.frames))[None])[0].numpy(), np.uint8)
     assert psnr(fused, stack.target) > psnr(average(stack.frames), stack.target) + 2
@@ -141,80 +127,124 @@ def test_the_network_learns_to_fuse(tmp_path: Path) -> None:
     assert psnr(fused, stack.target, sharp) > psnr(laplacian_pyramid(stack.frames), stack.target, sharp) - 6
 
 
-def test_a_draw_depends_on_its_key_alone_and_is_what_it_says() -> None:
-    places, settings = (
-        Places(_stacks()),
-        DataSettings(frames_most=3, drop_probability=0.5, noise_sigma=0.02, shift_px=0.5),
-    )
-    draws = [draw_example(places, settings, (4.0, 4.0, 0.25), 32, (0, 2, 7, k)) for k in (0, 1, 0)]
-    assert np.array_equal(draws[0].pictures, draws[2].pictures)
-    assert not np.array_equal(draws[0].pictures, draws[1].pictures)
+def test_an_example_depends_on_seed_and_number_alone_and_is_what_it_says(small_dataset: Path) -> None:
+    data: dict[str, Any] = {"frames_most": 3, "iso_least": 100, "iso_most": 800, "shift_px": 0.5, "flip": True}
+    examples = _examples(small_dataset, **data)
+    draws = [examples[number] for number in (0, 7, 0)]
+    again = _examples(small_dataset, **data)[7]
+    for one, other, same in ((draws[0], draws[2], True), (draws[1], again, True), (draws[0], draws[1], False)):
+        assert np.array_equal(one.pictures, other.pictures) is same
+        assert np.array_equal(one.weight, other.weight) is same
     for draw in draws:
         assert draw.pictures.shape == (3, 3, 32, 32)
-        assert draw.present.tolist() == [True, True, False]
-        assert not draw.pictures[2].any()
+        assert draw.target.shape == (3, 32, 32)
+        assert draw.present.tolist() in ([True, True, False], [True, True, True])
+        assert not draw.pictures[~draw.present].any()
         assert set(np.unique(draw.weight)) <= {1.0, 5.0, 9.0}
 
 
-def test_dropping_a_frame_makes_its_pixels_gap() -> None:
-    settings = DataSettings(
-        frames_least=1,
-        frames_most=2,
-        drop_probability=1.0,
-        single_probability=0,
-        whole_probability=0,
-        flip=False,
-        boundary_probability=0,
-    )
-    places = Places(_stacks(1))
-    for key in range(20):
-        draw = draw_example(places, settings, (0.0, 1.0, 1.0), 64, (key,))
-        if draw.present.sum() == 1:
-            shares = (draw.weight[8:] == 2).mean()
-            assert 0.2 < shares < 0.8  # one side of the edge
-            return
-    pytest.fail("no draw dropped a frame")
+def test_examples_are_crops_of_the_public_loader(small_dataset: Path) -> None:
+    examples = _examples(small_dataset, boundary_probability=1.0)
+    stacks = FocalStackDataset(
+        small_dataset, crop=32, frames=(2, 7), split="train", seed=3, shuffle_frames=True, drop_share=0.3,
+        boundary_share=1.0, pad_frames=False, output="numpy",
+    )  # fmt: skip
+    for number in range(5):  # into the second epoch of three samples
+        epoch, position = divmod(number, 3)
+        item, draw = stacks[epoch, int(stacks.order(epoch)[position])], examples[number]
+        assert np.array_equal(draw.pictures[: len(item["frames"])], to_picture(item["frames"]))
+        assert np.array_equal(draw.target, to_picture(item["target"]))
 
 
-def test_a_single_sharp_frame_is_drawn_with_itself_as_target() -> None:
-    settings = DataSettings(frames_most=2, single_probability=1.0)
-    draw = draw_example(Places(_stacks()), settings, (4.0, 4.0, 1.0), 32, (1,))
-    assert draw.present.tolist() == [True, False]
+def test_boundary_and_gap_weigh_what_the_recipe_says_and_invented_pixels_less(small_dataset: Path) -> None:
+    losses = LossSettings(boundary_weight=2.0, gap_weight=10.0)
+    examples = _examples(small_dataset, 64, losses, frames_least=1, drop_probability=1.0)
+    counts = {int(draw.present.sum()): draw.weight for draw in (examples[number] for number in range(12))}
+    assert set(counts) == {1, 2}
+    assert counts[2].max() == 3  # both frames: no gap
+    assert {11.0, 13.0} & set(np.unique(counts[1]).tolist())  # one frame: what it is not sharp on is gap
+
+
+def test_a_single_sharp_frame_is_drawn_with_itself_as_target(small_dataset: Path) -> None:
+    draw = _examples(small_dataset, single_probability=1.0, iso_least=800, iso_most=800, shift_px=0.5)[1]
+    assert draw.present.sum() == 1
     assert np.array_equal(draw.pictures[0], draw.target)
     assert (draw.weight == 1).all()
 
 
-def test_a_frame_that_is_sharp_everywhere_is_drawn_among_the_others() -> None:
-    settings = DataSettings(frames_most=2, single_probability=0.0, whole_probability=1.0, drop_probability=0.0)
-    draw = draw_example(Places(_stacks()), settings, (4.0, 4.0, 1.0), 32, (1,))
-    assert draw.present.all()
+def test_a_frame_that_is_sharp_everywhere_is_drawn_among_the_others(small_dataset: Path) -> None:
+    draw = _examples(small_dataset, whole_probability=1.0, drop_probability=0.0)[1]
+    assert draw.present.sum() == 2
     assert np.array_equal(draw.pictures[0], draw.target)
     assert not np.array_equal(draw.pictures[1], draw.target)
     assert (draw.weight == 1).all()
 
 
-def test_frames_are_disturbed_as_often_as_asked() -> None:
+@pytest.mark.parametrize("kind", ["iso", "exposure_drift_ev", "shift_px"])
+@pytest.mark.parametrize("degrade", ["physical", "hard-mask"])
+def test_frames_are_disturbed_as_often_as_asked_and_the_target_never(
+    small_dataset: Path, kind: str, degrade: str
+) -> None:
+    options: dict[str, Any] = {"iso_least": 400, "iso_most": 400} if kind == "iso" else {kind: 0.4}
+    options |= {"degrade": degrade, "drop_probability": 0.0}
+    plain = _examples(small_dataset, **{**options, "disturb_probability": 0.0})
+
     def share(probability: float) -> float:
-        options = {"single_probability": 1.0, "noise_sigma": 0.02, "disturb_probability": probability}
-        places = Places(_stacks())
-        draws = [draw_example(places, DataSettings(**options), (0.0, 0.0, 1.0), 32, (k,)) for k in range(40)]
-        return float(np.mean([not np.array_equal(draw.pictures[0], draw.target) for draw in draws]))
+        examples, changed = _examples(small_dataset, **options, disturb_probability=probability), []
+        for number in range(30):
+            draw, calm = examples[number], plain[number]
+            assert np.array_equal(draw.target, calm.target)
+            changed.append(not np.array_equal(draw.pictures, calm.pictures))
+        return float(np.mean(changed))
 
     assert share(0.0) == 0
     assert 0.2 < share(0.5) < 0.8
     assert share(1.0) == 1
 
 
+def test_turns_and_colours_keep_frames_and_target_together(small_dataset: Path) -> None:
+    plain = _examples(small_dataset, drop_probability=0.0)
+    turned = _examples(small_dataset, drop_probability=0.0, flip=True, swap_colours=True)
+    seen = set()
+    for number in range(12):
+        before, after = plain[number], turned[number]
+        ways = [
+            (turn, mirror, order)
+            for turn in range(4)
+            for mirror in (1, -1)
+            for order in itertools.permutations(range(3))
+            if np.array_equal(np.rot90(before.target, turn, (1, 2))[list(order), :, ::mirror], after.target)
+        ]
+        assert len(ways) == 1
+        turn, mirror, order = ways[0]
+        seen.add(ways[0])
+        assert np.array_equal(np.rot90(before.pictures, turn, (2, 3))[:, list(order), :, ::mirror], after.pictures)
+        assert np.array_equal(np.rot90(before.weight, turn)[:, ::mirror], after.weight)
+    assert len(seen) > 6
+
+
+def test_processes_that_read_ahead_change_nothing(
+    train: Callable[..., Path], small_dataset: Path, tmp_path: Path
+) -> None:
+    examples = _examples(small_dataset)
+    alone, helped = (list(batches(examples, 2, 1, 4, workers)) for workers in (0, 1))
+    assert len(alone) == len(helped) == 3
+    for one, other in zip(itertools.chain(*alone), itertools.chain(*helped), strict=True):
+        assert np.array_equal(one.pictures, other.pictures)
+        assert np.array_equal(one.weight, other.weight)
+
+
 def test_degraded_frames_are_the_target_where_they_are_sharp() -> None:
-    stack = _stacks(1).stacks[0]
-    hard, soft = degraded(stack, "hard-mask"), degraded(stack, "gaussian-srgb")
+    target = cv2.resize(np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8), (64, 64))
+    left = np.broadcast_to(np.arange(64) < 24, (64, 64))
+    radius = np.where(np.stack([left, ~left]), 0.0, 5.0).astype(np.float32)
+    hard, soft = (degraded(target, radius, kind) for kind in ("hard-mask", "gaussian-srgb"))
     for i in range(2):
-        sharp = np.abs(stack.blur_radius_px[i]) <= 0.5
-        assert np.array_equal(hard.frames[i][sharp], stack.target[sharp])
-        assert not np.array_equal(hard.frames[i][~sharp], stack.target[~sharp])
+        sharp = radius[i] <= 0.5
+        assert np.array_equal(hard[i][sharp], target[sharp])
+        assert not np.array_equal(hard[i][~sharp], target[~sharp])
         far = cv2.erode(sharp.astype(np.uint8), np.ones((31, 31))) > 0
-        assert np.abs(soft.frames[i][far].astype(int) - stack.target[far]).max(initial=0) <= 1
-    assert degraded(stack, "physical") is stack
+        assert np.abs(soft[i][far].astype(int) - target[far]).max(initial=0) <= 1
 
 
 def test_the_loss_counts_weighted_places_more() -> None:
@@ -265,22 +295,22 @@ def test_a_wrong_recipe_is_named_by_key(tmp_path: Path, text: str, words: str) -
         load_train_recipe(str(tmp_path / "r.toml"))
 
 
-def test_impossible_trainings_are_one_line_each(tmp_path: Path) -> None:
+def test_impossible_trainings_are_one_line_each(train: Callable[..., Path], tmp_path: Path) -> None:
     recipe = _recipe(2)
     with pytest.raises(UserError, match="needs a teacher"):
-        _train(tmp_path / "a", recipe, stage="distil")
+        train(tmp_path / "a", recipe, stage="distil")
     with pytest.raises(UserError, match="starts from the distilled"):
-        _train(tmp_path / "b", recipe, stage="fusion")
+        train(tmp_path / "b", recipe, stage="fusion")
     with pytest.raises(UserError, match="not known"):
-        _train(tmp_path / "c", recipe, stage="everything")
+        train(tmp_path / "c", recipe, stage="everything")
     with pytest.raises(UserError, match="no shard"):
         train_from_recipe(recipe, tmp_path / "nothing", tmp_path / "d")
-    _train(tmp_path / "e", recipe, stage="teacher", stop_after=1)
+    train(tmp_path / "e", recipe, stage="teacher", stop_after=1)
     with pytest.raises(UserError, match="another recipe, seed"):
-        _train(tmp_path / "e", _recipe(3), stage="teacher", seed=1)
+        train(tmp_path / "e", _recipe(3), stage="teacher", seed=1)
     big = dataclasses.replace(recipe.stages.teacher, crop_px=128)
-    with pytest.raises(UserError, match="smaller than crop_px"):
-        _train(tmp_path / "f", dataclasses.replace(recipe, stages=Stages(teacher=big)), stage="teacher")
+    with pytest.raises(UserError, match="at least 128 x 128 px"):
+        train(tmp_path / "f", dataclasses.replace(recipe, stages=Stages(teacher=big)), stage="teacher")
 
 
 def test_a_device_that_is_not_there_is_one_line() -> None:
