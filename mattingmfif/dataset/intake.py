@@ -23,8 +23,9 @@ from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.dataset.remote import fetch_file
 from mattingmfif.errors import Refused
 from mattingmfif.matting.layers import Cutouts, estimate_layers
-from mattingmfif.matting.segment import Subjects, UserInput, find_subjects
+from mattingmfif.matting.segment import find_subjects
 from mattingmfif.matting.sidecars import matte_files, read_user_input
+from mattingmfif.matting.subjects import Subjects, UserInput
 from mattingmfif.photo.depth import find_depth, read_depth
 from mattingmfif.photo.duplicates import perceptual_hash
 from mattingmfif.photo.gates import SharpnessReport, check_parts, check_sharpness, check_size, clean_grain

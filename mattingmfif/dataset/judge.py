@@ -12,7 +12,7 @@ from mattingmfif.dataset.plan import Reject
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.errors import Refused
 from mattingmfif.matting.layers import Cutouts, estimate_layers
-from mattingmfif.matting.segment import Subjects
+from mattingmfif.matting.subjects import Subjects
 from mattingmfif.photo.overrides import Override
 
 

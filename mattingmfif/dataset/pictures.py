@@ -15,7 +15,7 @@ from mattingmfif.dataset.intake import Prepared
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.errors import Refused
 from mattingmfif.matting.layers import Cutouts, subject_labels
-from mattingmfif.matting.segment import Subjects
+from mattingmfif.matting.subjects import Subjects
 from mattingmfif.matting.trimap import UNKNOWN
 from mattingmfif.optics import composite, expose_stack
 from mattingmfif.pixels.colour import Float32, encode_srgb

@@ -1,7 +1,7 @@
 """A photograph becomes cut-outs (colour and alpha) and the plate behind them.
 
 contours, regions   where outlines lie on image edges; regions bounded by them
-segment, given, models   subjects: by edges, from the user's files, from a rembg model on disk
+classical, given, models   subjects: by edges, from the user's files, from a rembg model on disk; segment chooses
 trimap              known and unknown pixels
 alpha               closed-form alpha on the unknown band
 foreground, plate   colours unmixed; what was behind, filled
@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from mattingmfif.matting.alpha import estimate_alpha
 from mattingmfif.matting.layers import Cutout, Cutouts, estimate_layers
-from mattingmfif.matting.segment import Subjects, UserInput, choose_segmenter, find_subjects
+from mattingmfif.matting.segment import choose_segmenter, find_subjects
 from mattingmfif.matting.settings import MattingSettings
+from mattingmfif.matting.subjects import Subjects, UserInput
 
 __all__ = [
     "Cutout",

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.errors import Refused
+from mattingmfif.matting.classical import grab_cut
 from mattingmfif.matting.contours import border_shares, contour_score, lab_of, pair_contrast
-from mattingmfif.matting.segment import Subjects, UserInput, enlarged_mask, grab_cut, reduced_photo
 from mattingmfif.matting.settings import MattingSettings
+from mattingmfif.matting.subjects import Subjects, UserInput, enlarged_mask, reduced_photo
 from mattingmfif.matting.trimap import UNKNOWN, Labels
 from mattingmfif.pixels.colour import Float32
 

@@ -20,8 +20,8 @@ from mattingmfif.matting.confidence import band_px, plate_ghosts
 from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast
 from mattingmfif.matting.foreground import agree_with_photo, clean_tails, split_colours
 from mattingmfif.matting.plate import add_grain, fill_plate, known_behind
-from mattingmfif.matting.segment import Subjects, reduced_photo
 from mattingmfif.matting.settings import MattingSettings
+from mattingmfif.matting.subjects import Subjects, reduced_photo
 from mattingmfif.matting.trimap import Labels, labels_from_masks, scaled_px
 from mattingmfif.matting.windows import Window, disjoint, window_of
 from mattingmfif.pixels.colour import Float32, linear_to_srgb

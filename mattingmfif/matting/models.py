@@ -21,8 +21,8 @@ import numpy as np
 
 from mattingmfif.errors import Refused, UserError
 from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast
-from mattingmfif.matting.segment import Subjects, enlarged_mask, reduced_photo
 from mattingmfif.matting.settings import MattingSettings
+from mattingmfif.matting.subjects import Subjects, enlarged_mask, reduced_photo
 from mattingmfif.pixels.colour import Float32
 
 #: model -> licence of its weights, as their authors state it

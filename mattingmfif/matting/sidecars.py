@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.errors import Refused
-from mattingmfif.matting.segment import UserInput
+from mattingmfif.matting.subjects import UserInput
 from mattingmfif.matting.trimap import UNKNOWN, Labels, labels_from_trimap
 from mattingmfif.pixels.colour import Float32, decode_srgb
 

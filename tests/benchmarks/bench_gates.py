@@ -24,8 +24,9 @@ from threadpoolctl import threadpool_limits
 
 from mattingmfif.errors import Refused
 from mattingmfif.matting import MattingSettings, Subjects, estimate_layers, find_subjects
+from mattingmfif.matting.classical import iou, refine_by_colour
 from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast, side_separation
-from mattingmfif.matting.segment import iou, reduced_photo, refine_by_colour
+from mattingmfif.matting.subjects import reduced_photo
 from mattingmfif.optics import Aperture, ThinLens
 from mattingmfif.optics.psf import psf
 from mattingmfif.photo.gates import GateSettings, check_parts, check_sharpness

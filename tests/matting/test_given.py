@@ -3,7 +3,7 @@ import pytest
 
 from mattingmfif.errors import REASONS, Refused
 from mattingmfif.matting import MattingSettings, UserInput, estimate_layers, find_subjects
-from mattingmfif.matting.segment import iou
+from mattingmfif.matting.classical import iou
 from mattingmfif.matting.trimap import UNKNOWN
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from mattingmfif.cli.group import cli
 from mattingmfif.errors import Refused, UserError
 from mattingmfif.matting import MattingSettings, choose_segmenter, find_subjects, models
-from mattingmfif.matting.segment import iou
+from mattingmfif.matting.classical import iou
 
 needs_rembg = pytest.mark.skipif(
     importlib.util.find_spec("rembg") is None or importlib.util.find_spec("onnxruntime") is None,

@@ -1,8 +1,8 @@
 import numpy as np
 
+from mattingmfif.matting.classical import iou
 from mattingmfif.matting.contours import lab_of
 from mattingmfif.matting.regions import propose_regions
-from mattingmfif.matting.segment import iou
 
 
 def _picture():

@@ -5,7 +5,8 @@ import pytest
 
 from mattingmfif.errors import REASONS, Refused
 from mattingmfif.matting import MattingSettings, choose_segmenter, find_subjects
-from mattingmfif.matting.segment import enlarged_mask, iou, largest_parts, refine_by_colour
+from mattingmfif.matting.classical import iou, largest_parts, refine_by_colour
+from mattingmfif.matting.subjects import enlarged_mask
 from mattingmfif.photo.images import open_photo
 from mattingmfif.pixels.colour import linear_to_srgb
 
