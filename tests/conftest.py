@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -93,3 +94,52 @@ class CommandLine:
 def mattingmfif() -> CommandLine:
     """The command line."""
     return CommandLine()
+
+
+def _field(number: int, content: int | str | bytes) -> bytes:
+    """One field of a protocol buffer: a varint for numbers, length-delimited for the rest."""
+
+    def varint(value: int) -> bytes:
+        out = b""
+        while value > 127:
+            out += bytes([value & 127 | 128])
+            value >>= 7
+        return out + bytes([value])
+
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    content = content.encode() if isinstance(content, str) else content
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def _value(name: str, shape: tuple[int | str, ...], kind: int) -> bytes:
+    """A ValueInfoProto: a tensor whose dimensions are numbers, or names where they are free."""
+    dimensions = b"".join(_field(1, _field(1 if isinstance(size, int) else 2, size)) for size in shape)
+    return _field(1, name) + _field(2, _field(1, _field(1, kind) + _field(2, dimensions)))
+
+
+@pytest.fixture(scope="session")
+def onnx_mean() -> Any:
+    """Makes a real ONNX model of one node, the mean over an axis, as bytes; several names of outputs share it."""
+
+    def make(
+        shape_in: tuple[int | str, ...],
+        shape_out: tuple[int | str, ...],
+        *,
+        names: tuple[str, ...] = ("image", "depth"),
+        axis: int = 1,
+        keepdims: bool = False,
+        half: bool = False,
+    ) -> bytes:
+        kind = 10 if half else 1
+        axes = _field(1, "axes") + _field(8, axis) + _field(20, 7)
+        keep = _field(1, "keepdims") + _field(3, int(keepdims)) + _field(20, 2)
+        graph = b""
+        for output in names[1:]:
+            mean = _field(1, names[0]) + _field(2, output) + _field(4, "ReduceMean") + _field(5, axes) + _field(5, keep)
+            graph += _field(1, mean)
+        graph += _field(2, "tiny") + _field(11, _value(names[0], shape_in, kind))
+        graph += b"".join(_field(12, _value(output, shape_out, kind)) for output in names[1:])
+        return _field(1, 7) + _field(7, graph) + _field(8, _field(2, 11))
+
+    return make

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mattingmfif.cli.group import DEFAULT_RECIPE, FOLDER, PLACE, cli
+from mattingmfif.cli.group import DEFAULT_RECIPE, FILE, FOLDER, PLACE, cli, depth_model_keys
 from mattingmfif.cli.progress import Shown, duration
 from mattingmfif.errors import UserError
 
@@ -34,6 +34,13 @@ def _build_options(command: Any) -> Any:
             type=click.Choice(["surface", "layers"]),
             help="A depth map without mattes: one receding surface, or cut into layers where it jumps.",
         ),
+        click.option("--depth-model", type=FILE, help="ONNX file that estimates depth for photographs without a map."),
+        click.option(
+            "--depth-model-kind",
+            type=click.Choice(["disparity", "metres"]),
+            help="What it gives: disparity (Depth Anything V2), metres (V3).",
+        ),
+        click.option("--depth-model-licence", metavar="TEXT", help="Licence of the model, for the record."),
         click.option(
             "--segmenter", type=click.Choice(["auto", "given", "rembg", "classical"]), help="How subjects are found."
         ),
@@ -98,6 +105,7 @@ def _request(words: dict[str, Any]) -> Request:
         "depth.near_m": words["depth_near"],
         "depth.far_m": words["depth_far"],
         "depth.edges": words["depth_edges"],
+        **depth_model_keys(words),
         "matting.segmenter": words["segmenter"],
         "matting.rembg_model": words["rembg_model"],
     }

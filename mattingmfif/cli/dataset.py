@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mattingmfif.cli.group import FOLDER, PLACE, cli
+from mattingmfif.cli.group import FILE, FOLDER, PLACE, cli
 from mattingmfif.errors import EXIT_FAULTS
 
 
@@ -19,11 +19,19 @@ from mattingmfif.errors import EXIT_FAULTS
 @click.option("--src", type=PLACE, help="The photographs, for --rerender.")
 @click.option("--mattes", type=FOLDER, help="As in `build`.")
 @click.option("--depth", type=FOLDER, help="As in `build`.")
-def verify(out: Path | str, rerender: int, src: Path | str | None, mattes: Path | None, depth: Path | None) -> None:
+@click.option("--depth-model", type=FILE, help="As in `build`.")
+def verify(
+    out: Path | str,
+    rerender: int,
+    src: Path | str | None,
+    mattes: Path | None,
+    depth: Path | None,
+    depth_model: Path | None,
+) -> None:
     """Check a dataset: schema, counts, checksums, physics, splits; exit code 1 when something is wrong."""
     from mattingmfif.dataset.check import check_folder
 
-    report = check_folder(out, rerender=rerender, src=src, mattes=mattes, depth=depth)
+    report = check_folder(out, rerender=rerender, src=src, mattes=mattes, depth=depth, depth_model=depth_model)
     for fault in report.faults:
         click.echo(fault)
     click.echo(

@@ -24,7 +24,8 @@ class Place(click.ParamType):  # type: ignore[type-arg]
 
 #: a folder given on the command line
 FOLDER = click.Path(file_okay=False, path_type=Path)
-#: the same, or an address
+FILE = click.Path(dir_okay=False, path_type=Path)
+#: a folder, or an address
 PLACE = Place()
 
 
@@ -32,3 +33,13 @@ PLACE = Place()
 @click.version_option(__version__, prog_name="mattingmfif")
 def cli() -> None:
     """Training data for multi-focus image fusion, made from real photographs."""
+
+
+def depth_model_keys(words: dict[str, Any]) -> dict[str, str | None]:
+    """The recipe's keys that the options of a depth model set."""
+    file = words.pop("depth_model")
+    return {
+        "depth.model": None if file is None else str(file),
+        "depth.model_kind": words.pop("depth_model_kind"),
+        "depth.model_licence": words.pop("depth_model_licence"),
+    }

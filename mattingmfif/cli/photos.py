@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mattingmfif.cli.group import DEFAULT_RECIPE, FOLDER, cli
+from mattingmfif.cli.group import DEFAULT_RECIPE, FILE, FOLDER, cli, depth_model_keys
 from mattingmfif.cli.progress import Shown
 from mattingmfif.errors import UserError
 
@@ -31,6 +31,9 @@ def samples(folder: Path) -> None:
 @click.option("--depth", type=FOLDER, help="As in `build`.")
 @click.option("--depth-kind", type=click.Choice(["metres", "disparity"]), help="What the depth maps hold.")
 @click.option("--depth-edges", type=click.Choice(["surface", "layers"]), help="As in `build`.")
+@click.option("--depth-model", type=FILE, help="As in `build`.")
+@click.option("--depth-model-kind", type=click.Choice(["disparity", "metres"]), help="As in `build`.")
+@click.option("--depth-model-licence", metavar="TEXT", help="As in `build`.")
 @click.option("--segmenter", type=click.Choice(["auto", "given", "rembg", "classical"]), help="How subjects are found.")
 @click.option("--rembg-model", metavar="NAME[=FILE]", help="As in `build`.")
 @click.option("--allow-download", is_flag=True, help="As in `build`.")
@@ -48,6 +51,7 @@ def scan(photos: Path, out: Path | None, layers: bool, jobs: int, allow_download
     keys = {
         "depth.kind": words.pop("depth_kind"),
         "depth.edges": words.pop("depth_edges"),
+        **depth_model_keys(words),
         "matting.segmenter": words.pop("segmenter"),
         "matting.rembg_model": words.pop("rembg_model"),
     }

@@ -45,7 +45,7 @@ COLUMN_TEXTS: dict[str, str] = {
     "split": "train, val or test; no source photograph and no near-duplicate is in two splits",
     "sources": "photographs it is made of: path, sha256 of the file, licence, author, url",
     "licence": "licences of all its sources, joined by AND",
-    "camera": "focal length and sensor width in mm, f-number, image width in px, aperture, depth coding, draws",
+    "camera": "focal length and sensor width in mm, f-number, image width in px, aperture, depth coding, draws, models",
     "layers": "layers nearest first, the background last: kind, index of the source, nearest and farthest metres",
     "focus_plan": "how the focus distances were chosen: tile, layers, random or gap",
     "focus_distance_m": "focus distance of every frame in metres",

@@ -21,6 +21,7 @@ def check_folder(
     src: Path | str | None = None,
     mattes: Path | None = None,
     depth: Path | None = None,
+    depth_model: Path | None = None,
     on_sample: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """The report on a dataset folder; `rerender` samples are made again from the photographs in `src`.
@@ -38,7 +39,7 @@ def check_folder(
         mirror.pull_shards()
         make = None
         if rerender and src is not None:
-            make = _maker(mirror.folder, Inputs(src=src, mattes=mattes, depth=depth))
+            make = _maker(mirror.folder, Inputs(src=src, mattes=mattes, depth=depth, depth_model=depth_model))
         return verify(mirror.folder, rerender=rerender, rerender_sample=make, on_sample=on_sample)
 
 

@@ -22,11 +22,12 @@ from mattingmfif.dataset.plan import Reject, stays_inside
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.dataset.remote import fetch_file
 from mattingmfif.errors import Refused
+from mattingmfif.matting.depth_model import predicted_depth
 from mattingmfif.matting.layers import Cutouts, estimate_layers
 from mattingmfif.matting.segment import find_subjects
 from mattingmfif.matting.sidecars import matte_files, read_user_input
 from mattingmfif.matting.subjects import Subjects, UserInput
-from mattingmfif.photo.depth import find_depth, read_depth
+from mattingmfif.photo.depth import depth_from_numbers, find_depth, read_depth
 from mattingmfif.photo.duplicates import perceptual_hash
 from mattingmfif.photo.gates import SharpnessReport, check_parts, check_sharpness, check_size, clean_grain
 from mattingmfif.photo.images import file_sha256, open_photo
@@ -34,6 +35,7 @@ from mattingmfif.photo.overrides import OVERRIDES_FILE, Override
 from mattingmfif.photo.sources import LICENCE_FILE, Licence, is_sidecar
 from mattingmfif.pixels.colour import Float32, linear_to_srgb, srgb_to_linear
 from mattingmfif.scene.in_place import DepthMap, order_by_depth
+from mattingmfif.scene.settings import DepthSettings
 
 _FETCHES_AT_ONCE = 8
 _LISTS = (LICENCE_FILE, OVERRIDES_FILE)
@@ -46,6 +48,7 @@ class Inputs:
     src: Path | str  # a folder here, or the address of a remote one
     mattes: Path | None = None
     depth: Path | None = None
+    depth_model: Path | None = None  # the ONNX file that the recipe's depth.model names
 
     @contextlib.contextmanager
     def at_hand(self, paths: Iterable[str]) -> Iterator[Inputs]:
@@ -124,6 +127,7 @@ class Prepared:
     scores: dict[str, float]
     sharpness: SharpnessReport
     depth: DepthMap | None
+    depth_model: dict[str, str]  # name, SHA-256 and licence of the network that the depth comes from, if any
     inputs: Inputs
 
     @cached_property
@@ -208,12 +212,7 @@ def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: st
     if sigma_codes >= recipe.gate.denoise_from_codes:
         linear = srgb_to_linear(clean_srgb)
     source_shape = (photo.linear.shape[0], photo.linear.shape[1])
-    depth = None
-    file = inputs.depth_file(path)
-    if file is not None:
-        settings = recipe.depth
-        read = read_depth(file, settings.kind, settings.near_m, settings.far_m, linear.shape[:2])
-        depth = DepthMap(distance_m=read.distance_m, trusted=read.trusted.astype(np.float32))
+    depth, depth_model = _depth_of(path, linear, recipe.depth, inputs)
     return Prepared(
         path=path,
         sha256=photo.sha256,
@@ -222,8 +221,29 @@ def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: st
         sharpness=sharpness,
         scores={"soft_share": round(float(sharpness.score), 4), "grain_codes": round(float(sigma_codes), 3)},
         depth=depth,
+        depth_model=depth_model,
         inputs=inputs,
     )
+
+
+def _depth_of(
+    path: str, linear: Float32, settings: DepthSettings, inputs: Inputs
+) -> tuple[DepthMap | None, dict[str, str]]:
+    """The photograph's depth map, measured before estimated, and what is recorded of a network that estimated it."""
+    near_m, far_m, shape = settings.near_m, settings.far_m, (linear.shape[0], linear.shape[1])
+    file = inputs.depth_file(path)
+    model: dict[str, str] = {}
+    if file is not None:
+        depth = read_depth(file, settings.kind, near_m, far_m, shape)
+    elif settings.model:
+        weights = inputs.depth_model or Path(settings.model)
+        numbers = predicted_depth(linear_to_srgb(linear), weights, settings.model_sha256)
+        depth = depth_from_numbers(numbers, settings.model_kind, near_m, far_m, shape, stretched=True)
+        licence = settings.model_licence
+        model = {"model": settings.model, "model_sha256": settings.model_sha256, "model_licence": licence}
+    else:
+        return None, model
+    return DepthMap(distance_m=depth.distance_m, trusted=depth.trusted.astype(np.float32)), model
 
 
 def lenient(recipe: Recipe) -> Recipe:

@@ -6,7 +6,7 @@ global, no worker number.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -58,6 +58,13 @@ class Ingredients:
     prepared: Prepared
     cutouts: Cutouts | None
     why_not: str
+    subject_model: dict[str, str] = field(default_factory=dict)  # that found the subjects, if one did
+
+    @property
+    def models(self) -> dict[str, dict[str, str]]:
+        """Name, SHA-256 and licence of the networks that had a part in it, by what they did."""
+        used = {"subjects": self.subject_model, "depth": self.prepared.depth_model}
+        return {part: model for part, model in used.items() if model}
 
 
 def take_apart(plan: Plan, source_index: int, inputs: Inputs) -> Ingredients:
@@ -75,13 +82,14 @@ def take_apart(plan: Plan, source_index: int, inputs: Inputs) -> Ingredients:
     if not source.subjects:
         return Ingredients(prepared=prepared, cutouts=None, why_not=source.why_no_subject)
     try:
-        cutouts = prepared.layers(prepared.subjects(recipe), recipe)
+        subjects = prepared.subjects(recipe)
+        cutouts = prepared.layers(subjects, recipe)
     except Refused as refused:
         if prepared.user_input_given:
             raise  # a person asked for this matte: it is not dropped in silence
         return Ingredients(prepared=prepared, cutouts=None, why_not=str(refused))
     prepared.__dict__.pop("srgb", None)  # a hundred megabytes at 4K that nobody asks for again
-    return Ingredients(prepared=prepared, cutouts=cutouts, why_not="")
+    return Ingredients(prepared=prepared, cutouts=cutouts, why_not="", subject_model=subjects.model)
 
 
 def make_shot(plan: Plan, sample: PlannedSample, inputs: Inputs) -> Shot:
@@ -90,16 +98,23 @@ def make_shot(plan: Plan, sample: PlannedSample, inputs: Inputs) -> Shot:
     settings = plan.recipe.shot_settings
     first = take_apart(plan, sample.sources[0], inputs)
     if sample.kind == "in-place":
-        return in_place_shot(first.prepared.linear, first.cutouts, first.prepared.depth, settings, streams)
+        shot = in_place_shot(first.prepared.linear, first.cutouts, first.prepared.depth, settings, streams)
+        return _with_models(shot, first.models)
     pieces = []
+    models: dict[str, dict[str, str]] = {}
     for place, index in enumerate(sample.sources[1:], start=1):
         other = take_apart(plan, index, inputs)
         if other.cutouts is not None and other.cutouts.cutouts:
+            models |= {part: model for part, model in other.models.items() if part == "subjects"}
             best = max(other.cutouts.cutouts, key=lambda cutout: float(cutout.alpha.sum()))
             pieces.append(
                 Piece(colour_linear=best.colour_linear, alpha=best.alpha, source=place, scores=dict(best.scores))
             )
-    return composite_shot(first.prepared.linear, pieces, settings, streams)
+    return _with_models(composite_shot(first.prepared.linear, pieces, settings, streams), models)
+
+
+def _with_models(shot: Shot, models: dict[str, dict[str, str]]) -> Shot:
+    return replace(shot, draws={**shot.draws, "models": models}) if models else shot
 
 
 def make_sample(plan: Plan, sample: PlannedSample, inputs: Inputs) -> SampleRecord:

@@ -19,6 +19,8 @@ from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.dataset.remote import walk
 from mattingmfif.dataset.scan import settle
 from mattingmfif.errors import EXIT_FAULTS, UserError
+from mattingmfif.matting.depth_model import check_depth_model
+from mattingmfif.matting.models import available_model
 from mattingmfif.matting.segment import choose_segmenter
 from mattingmfif.photo.overrides import read_overrides, refuse_unknown_paths
 from mattingmfif.photo.sources import find_photos, names_photo, read_licences
@@ -42,6 +44,7 @@ class Request:
     limit: int | None = None
     mattes: Path | None = None
     depth: Path | None = None
+    depth_model: Path | None = None  # where the file that the recipe's depth.model names lies
     default_licence: str | None = None
     allow_licences: tuple[str, ...] = ()
     on_error: str = "skip"
@@ -76,10 +79,31 @@ Tell = Callable[[Progress], None]
 
 
 def resolved(request: Request) -> Request:
-    """The request with `auto` decided: which segmenter finds subjects is settled once, for the whole build."""
-    any_given = request.mattes is not None
-    segmenter, _ = choose_segmenter(request.recipe.matting, any_given=any_given)
-    return replace(request, recipe=request.recipe.replaced({"matting.segmenter": segmenter}))
+    """The request with `auto` decided and models pinned to the files that lie here, once for the whole build.
+
+    Raises UserError for a depth model that is not there or gives no depth.
+    """
+    matting, depth = request.recipe.matting, request.recipe.depth
+    segmenter, _ = choose_segmenter(matting, any_given=request.mattes is not None)
+    keys = {"matting.segmenter": segmenter}
+    weights = available_model(matting.rembg_model) if segmenter == "rembg" else None
+    if weights is not None:
+        _refuse_other_file("matting.rembg", weights.path, matting.rembg_sha256, weights.sha256)
+        keys |= {"matting.rembg_model": matting.rembg_model or weights.name, "matting.rembg_sha256": weights.sha256}
+    if not depth.model:
+        return replace(request, recipe=request.recipe.replaced(keys))
+    file = (request.depth_model or Path(depth.model).expanduser()).absolute()
+    digest = check_depth_model(file)
+    _refuse_other_file("depth.model", file, depth.model_sha256, digest)
+    # the name and the content are the plan's, the place is this machine's
+    keys |= {"depth.model": file.name, "depth.model_sha256": digest}
+    return replace(request, recipe=request.recipe.replaced(keys), depth_model=file)
+
+
+def _refuse_other_file(key: str, file: Path, wanted: str, found: str) -> None:
+    """UserError where a recipe pins the file of a model to another content."""
+    if wanted and wanted != found:
+        raise UserError(f"{key}_sha256: the recipe wants {wanted[:16]}…, {file.name} has {found[:16]}…; give that file")
 
 
 def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, Cost]:
@@ -169,7 +193,7 @@ def inputs_of(request: Request) -> Inputs:
     """Where a request's files lie, as workers elsewhere find them."""
     mattes, depth = (None if folder is None else folder.absolute() for folder in (request.mattes, request.depth))
     src = request.src.absolute() if isinstance(request.src, Path) else request.src
-    return Inputs(src=src, mattes=mattes, depth=depth)
+    return Inputs(src=src, mattes=mattes, depth=depth, depth_model=request.depth_model)
 
 
 def refuse_strays(paths: list[str], inputs: Inputs) -> None:

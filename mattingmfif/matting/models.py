@@ -48,7 +48,7 @@ class Model:
     @property
     def sha256(self) -> str:
         """The SHA-256 of the weights, hexadecimal."""
-        return _sha256(self.path, self.path.stat().st_mtime_ns)
+        return file_digest(self.path)
 
     def record(self) -> dict[str, str]:
         """What a sample says about the model that cut it out."""
@@ -79,6 +79,11 @@ def available_model(name: str = "", *, allow_download: bool = False) -> Model | 
     if kind and allow_download:
         return Model(name=kind, path=Path(_session_class(kind).download_models()), licence=ALLOWED_MODELS[kind])
     return None
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file of weights, hexadecimal; read once while it does not change."""
+    return _sha256(path, path.stat().st_mtime_ns)
 
 
 def fetch_weights(settings: MattingSettings) -> Model:
@@ -122,6 +127,8 @@ def subjects_from_model(photo_srgb: Float32, settings: MattingSettings) -> Subje
             f"segmenter rembg: no weights of {wanted} on disk (or rembg is not installed); "
             "put the .onnx file into U2NET_HOME, or use --segmenter classical"
         )
+    if settings.rembg_sha256 and model.sha256 != settings.rembg_sha256:
+        raise UserError(f"rembg_model: {model.path} is not the file that was planned ({settings.rembg_sha256[:16]}…)")
     small = reduced_photo(photo_srgb, _LONG_SIDE_PX)
     probability = predict(model, small)
     contrast = pair_contrast(lab_of(small))

@@ -33,6 +33,7 @@ class MattingSettings:
     max_transparent_share: float = 0.7  # share of a found subject's pixels that came out half transparent
     max_residual_codes: float = 1.0  # mean |reassembly - photo| in the band, in sRGB codes of 255
     # keys that came after the first recipes were published
+    rembg_sha256: str = field(default="", metadata={"later": True})  # of the weights; empty: whatever lies there
     max_band_px: float = field(default=80.0, metadata={"later": True})  # width of a found subject's soft outline
     max_plate_ghost: float = field(default=0.5, metadata={"later": True})  # share of the plate that repeats the subject
 

@@ -63,16 +63,24 @@ def read_depth(path: Path | str, kind: str, near_m: float | None, far_m: float |
 
 
 def depth_from_numbers(
-    values: npt.NDArray[Any], kind: str, near_m: float | None, far_m: float | None, shape: tuple[int, int]
+    values: npt.NDArray[Any],
+    kind: str,
+    near_m: float | None,
+    far_m: float | None,
+    shape: tuple[int, int],
+    *,
+    stretched: bool = False,
 ) -> Depth:
     """The distances that a plane of numbers `[h,w]` of that kind means, for a photo of `shape` (H, W).
 
-    A larger map is reduced by taking single values, a smaller one enlarged without mixing surfaces. Raises `Refused`
-    for a map of another shape, or without a usable number.
+    `stretched`: the plane covers the whole photo whatever its shape, as a network gives it. A larger map is reduced by
+    taking single values, a smaller one enlarged without mixing surfaces. Raises `Refused` for a map of another shape,
+    or without a usable number.
     """
     if kind not in KINDS:
         raise UserError(f"depth kind: {kind!r} is unknown; allowed: {', '.join(KINDS)}")
-    _check_size(values.shape, shape)
+    if not stretched:
+        _check_size(values.shape, shape)
     scale = 0.001 if kind == "metres" and np.issubdtype(values.dtype, np.integer) else 1.0
     numbers = values.astype(np.float32) * np.float32(scale)
     distance_m = _from_metres(numbers) if kind == "metres" else _from_disparity(numbers, near_m, far_m)

@@ -78,6 +78,11 @@ class DepthSettings:
     far_m: float = 10.0  # distance given to the smallest
     # of a photo without mattes; surface: one receding surface; layers: cut where depth jumps, filled behind
     edges: str = field(default="surface", metadata=LATER)
+    # of photos without a depth map: an ONNX file on disk, and what it gives (never guessed)
+    model: str = field(default="", metadata=LATER)
+    model_kind: str = field(default="", metadata=LATER)  # disparity (Depth Anything V2) or metres (V3, metric models)
+    model_licence: str = field(default="unknown", metadata=LATER)
+    model_sha256: str = field(default="", metadata=LATER)  # filled in when a build is planned
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds and an empty range."""
@@ -85,6 +90,14 @@ class DepthSettings:
             raise UserError(f"depth.kind: {self.kind!r} is not allowed; allowed: metres, disparity")
         if self.edges not in ("surface", "layers"):
             raise UserError(f"depth.edges: {self.edges!r} is not allowed; allowed: surface, layers")
+        if self.model_kind not in ("", "metres", "disparity"):
+            raise UserError(f"depth.model_kind: {self.model_kind!r} is not allowed; allowed: metres, disparity")
+        if self.model and not self.model_kind:
+            raise UserError(
+                "depth.model_kind: missing; disparity for Depth Anything V2, metres for V3 and metric models"
+            )
+        if self.model_kind and not self.model:
+            raise UserError(f"depth.model_kind: {self.model_kind} needs depth.model, the model's ONNX file")
         if not 0 < self.near_m < self.far_m:
             raise UserError(f"depth.near_m: {self.near_m:g} must be above 0 and below depth.far_m ({self.far_m:g})")
 
