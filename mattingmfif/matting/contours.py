@@ -35,9 +35,13 @@ def pair_contrast(lab: Float32, step: int = 2) -> tuple[Float32, Float32]:
     right = np.pad(lab, ((0, 0), (0, step), (0, 0)), mode="edge")[:, step:]
     up = np.pad(lab, ((step, 0), (0, 0), (0, 0)), mode="edge")[: lab.shape[0]]
     down = np.pad(lab, ((0, step), (0, 0), (0, 0)), mode="edge")[step:]
-    across_x = np.sqrt(((left[:, :-1] - right[:, 1:]) ** 2).sum(axis=-1))
-    across_y = np.sqrt(((up[:-1] - down[1:]) ** 2).sum(axis=-1))
-    return np.asarray(across_x, np.float32), np.asarray(across_y, np.float32)
+    return np.sqrt(_squared(left[:, :-1] - right[:, 1:])), np.sqrt(_squared(up[:-1] - down[1:]))
+
+
+def _squared(vectors: Float32) -> Float32:
+    """The squared length `[H,W]` of `[H,W,3]`; plane by plane, which is several times as fast as a sum over an axis."""
+    x, y, z = (vectors[..., c] for c in range(3))
+    return np.asarray(x * x + y * y + z * z, np.float32)
 
 
 def contour_score(mask: Mask, contrast: tuple[Float32, Float32]) -> float:
@@ -60,12 +64,13 @@ def side_separation(mask: Mask, lab: Float32, window_px: float = 5.0) -> float:
 
     inside = np.maximum(smooth(weight), np.float32(1e-4))
     outside = np.maximum(smooth(np.float32(1) - weight), np.float32(1e-4))
-    sums_in, squares_in = smooth(lab * weight[..., None]), smooth((lab * lab).sum(axis=-1) * weight)
-    sums_all, squares_all = smooth(lab), smooth((lab * lab).sum(axis=-1))
+    squared = _squared(lab)
+    sums_in, squares_in = smooth(lab * weight[..., None]), smooth(squared * weight)
+    sums_all, squares_all = smooth(lab), smooth(squared)
     mean_in, mean_out = sums_in / inside[..., None], (sums_all - sums_in) / outside[..., None]
-    spread_in = squares_in / inside - (mean_in * mean_in).sum(axis=-1)
-    spread_out = (squares_all - squares_in) / outside - (mean_out * mean_out).sum(axis=-1)
-    apart = ((mean_in - mean_out) ** 2).sum(axis=-1)
+    spread_in = squares_in / inside - _squared(mean_in)
+    spread_out = (squares_all - squares_in) / outside - _squared(mean_out)
+    apart = _squared(mean_in - mean_out)
     within = np.maximum(spread_in, 0) + np.maximum(spread_out, 0)
     edge = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     here = edge & ~_picture_border(mask.shape)

@@ -7,6 +7,7 @@ one is left. Every region that arises on the way is a proposal; what ranks it is
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -35,7 +36,7 @@ class Region:
     rank: float
 
 
-@dataclass
+@dataclass(slots=True)
 class _Border:
     """What two neighbouring regions share: pixel borders in all, strong ones, and their summed contrast."""
 
@@ -132,11 +133,11 @@ def _basins(lab: Float32) -> npt.NDArray[np.int32]:
     return found - 1
 
 
-@dataclass
+@dataclass(slots=True)
 class _Node:
     leaves: list[int]
     area: float
-    colour_sum: npt.NDArray[np.float64]
+    colour_sum: tuple[float, float, float]  # plain numbers: hundreds of thousands of pairs are looked at
     length: float = 0.0
     strong: float = 0.0
 
@@ -144,32 +145,43 @@ class _Node:
 def _merge(lab: Float32, basins: npt.NDArray[np.int32]) -> list[_Node]:
     """All regions that arise when the least different neighbours merge, one pair after another."""
     count = int(basins.max()) + 1
-    area = np.bincount(basins.ravel(), minlength=count).astype(np.float64)
-    colour = np.stack([np.bincount(basins.ravel(), lab[..., c].ravel(), count) for c in range(3)], axis=1)
-    nodes = [_Node(leaves=[i], area=area[i], colour_sum=colour[i]) for i in range(count)]
-    borders = _borders(lab, basins)
-    alive = {i: dict(neighbours) for i, neighbours in enumerate(borders)}
-    queue = [
-        (_difference(nodes[i], nodes[j], border), i, j)
-        for i, neighbours in alive.items()
-        for j, border in neighbours.items()
-        if i < j
+    area = np.bincount(basins.ravel(), minlength=count).astype(np.float64).tolist()
+    sums = [np.bincount(basins.ravel(), lab[..., c].ravel(), count).tolist() for c in range(3)]
+    nodes = [_Node(leaves=[i], area=area[i], colour_sum=(sums[0][i], sums[1][i], sums[2][i])) for i in range(count)]
+    alive = dict(enumerate(_borders(lab, basins)))
+    # a pair belongs to its younger region; of every region only its least different pair stands in the queue
+    pairs = [
+        [(_difference(nodes[i], nodes[j], border), i) for i, border in neighbours.items() if i < j]
+        for j, neighbours in alive.items()
     ]
-    heapq.heapify(queue)
+    queue: list[tuple[float, int, int]] = []
+
+    def enqueue(owner: int) -> None:
+        mine = pairs[owner]
+        while mine and mine[0][1] not in alive:
+            heapq.heappop(mine)
+        if mine:
+            heapq.heappush(queue, (*mine[0], owner))
+
+    for owner, mine in enumerate(pairs):
+        heapq.heapify(mine)
+        enqueue(owner)
     finished: list[_Node] = []
     while queue:
         _, i, j = heapq.heappop(queue)
-        if i not in alive or j not in alive:
+        if j not in alive:
+            continue
+        if i not in alive:
+            enqueue(j)
             continue
         a, b = alive.pop(i), alive.pop(j)
         new = len(nodes)
         node = _Node(
             leaves=nodes[i].leaves + nodes[j].leaves,
             area=nodes[i].area + nodes[j].area,
-            colour_sum=nodes[i].colour_sum + nodes[j].colour_sum,
+            colour_sum=_added(nodes[i].colour_sum, nodes[j].colour_sum),
         )
-        a.pop(j)
-        b.pop(i)
+        del a[j], b[i]
         joined = a
         for k, border in b.items():
             if k in joined:
@@ -180,6 +192,7 @@ def _merge(lab: Float32, basins: npt.NDArray[np.int32]) -> list[_Node]:
             joined[k] = border
         nodes.append(node)
         alive[new] = joined
+        mine = []
         for k, border in joined.items():
             other = alive[k]
             other.pop(i, None)
@@ -187,16 +200,25 @@ def _merge(lab: Float32, basins: npt.NDArray[np.int32]) -> list[_Node]:
             other[new] = border
             node.length += border.length
             node.strong += border.strong
-            heapq.heappush(queue, (_difference(nodes[k], node, border), k, new))
+            mine.append((_difference(nodes[k], node, border), k))
+        heapq.heapify(mine)
+        pairs.append(mine)
+        pairs[i] = pairs[j] = []
+        enqueue(new)
         finished.append(node)
     return finished
 
 
+def _added(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
 def _difference(a: _Node, b: _Node, border: _Border) -> float:
     """How unlike two neighbours are: contrast across their border and of their mean colours; small regions give way."""
-    mean_contrast = border.contrast / border.length
-    colours = float(np.sqrt(((a.colour_sum / a.area - b.colour_sum / b.area) ** 2).sum()))
-    return float((mean_contrast + 0.5 * colours) * min(a.area, b.area) ** 0.2)
+    p, q, m, n = a.colour_sum, b.colour_sum, a.area, b.area
+    red, green, blue = p[0] / m - q[0] / n, p[1] / m - q[1] / n, p[2] / m - q[2] / n
+    colours = math.sqrt(red * red + green * green + blue * blue)
+    return (border.contrast / border.length + 0.5 * colours) * (m if m < n else n) ** 0.2
 
 
 def _borders(lab: Float32, basins: npt.NDArray[np.int32]) -> list[dict[int, _Border]]:
