@@ -6,6 +6,8 @@ outline reveals a different surface and not the middle of a wall.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +40,7 @@ def pair_contrast(lab: Float32, step: int = 2) -> tuple[Float32, Float32]:
     return np.sqrt(_squared(left[:, :-1] - right[:, 1:])), np.sqrt(_squared(up[:-1] - down[1:]))
 
 
-def _squared(vectors: Float32) -> Float32:
+def _squared(vectors: npt.NDArray[np.floating[Any]]) -> Float32:
     """The squared length `[H,W]` of `[H,W,3]`; plane by plane, which is several times as fast as a sum over an axis."""
     x, y, z = (vectors[..., c] for c in range(3))
     return np.asarray(x * x + y * y + z * z, np.float32)
