@@ -29,6 +29,7 @@ from mattingmfif.matting.trimap import UNKNOWN, Labels, grow_unsettled, labels_f
 from mattingmfif.matting.windows import Window, window_of
 from mattingmfif.pixels.colour import Float32
 from mattingmfif.pixels.guided import apply_coefficients, guided_coefficients
+from mattingmfif.pixels.planes import zeros_where_untouched
 
 Float64 = npt.NDArray[np.float64]
 
@@ -82,7 +83,7 @@ def solve_fractions(
         raise ValueError(f"photo {photo_srgb.shape} and trimap {labels.shape} differ in size")
     unknown = labels == UNKNOWN
     if not unknown.any():
-        return [(labels == k).astype(np.float32) for k in range(1, subjects + 1)]
+        return [_where_labelled(labels, k) for k in range(1, subjects + 1)]
     long_side = max(labels.shape)
     scale = max(1, round(long_side / solve_long_side_px))
     # a narrow band leaves room for a finer solution at the same cost
@@ -109,11 +110,20 @@ def solve_fractions(
             inside[band] = small[band]
         else:
             _bring_up(inside, band, small, small_photo, photo, scale)
-        fraction = (labels == k).astype(np.float32)
+        fraction = _where_labelled(labels, k)
         fraction[window] = inside
         fractions.append(fraction)
     _normalise(fractions, window)
     return fractions
+
+
+def _where_labelled(labels: Labels, label: int) -> Float32:
+    """1 where the label stands, else 0."""
+    here = labels == label
+    window = window_of(here, 0)
+    plane = zeros_where_untouched(labels.shape)
+    plane[window] = here[window]
+    return plane
 
 
 def _grown(photo: Float32, labels: Labels, subjects: int, scale: int, rounds: int, reach_px: float) -> Labels:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mattingmfif.matting.windows import window_of
 from mattingmfif.pixels.colour import Float32
+from mattingmfif.pixels.planes import zeros_where_untouched
 
 _PASSES = 4
 
@@ -68,7 +69,7 @@ def clean_tails(fractions: Sequence[Float32], tail: float) -> list[Float32]:
     """
     cleaned = []
     for fraction in fractions:
-        out = np.zeros(fraction.shape, np.float32)
+        out = zeros_where_untouched(fraction.shape)
         window = window_of(fraction >= tail, 0)
         own = fraction[window]
         own = np.where(own < tail, np.float32(0), np.where(own > 1 - tail, np.float32(1), own))

@@ -27,6 +27,7 @@ from mattingmfif.matting.windows import Window, disjoint, window_of
 from mattingmfif.pixels.colour import Float32, linear_to_srgb
 from mattingmfif.pixels.fill import push_pull
 from mattingmfif.pixels.grain import grain_sigma
+from mattingmfif.pixels.planes import zeros_where_untouched
 
 _MARGIN_PX = 32
 #: long side above which colours are unmixed at half and at a third of the size (the accuracy stays within 3 %)
@@ -179,8 +180,9 @@ def over_alphas(fractions: Sequence[Float32]) -> tuple[list[Float32], list[Float
     covered = np.zeros(fractions[0].shape, np.float32)
     alphas, covers = [], []
     for fraction in fractions:
-        alpha = fraction.copy()
+        alpha = zeros_where_untouched(fraction.shape)
         window = window_of(fraction > 0, 2)
+        alpha[window] = fraction[window]
         hidden = covered[window]
         if (hidden > 0).any():
             through = np.float32(1) - hidden
@@ -287,7 +289,7 @@ def _unmix(
         seen = np.float32(1) - cover[window][part]
         weight = seen * seen * (alpha[window][part] > 0)
         foreground[part] = np.where(hidden[part][..., None], push_pull(foreground[part], weight), foreground[part])
-    colour = np.zeros(photo_linear.shape, np.float32)  # untouched pages of zeros cost nothing
+    colour = zeros_where_untouched(photo_linear.shape)
     colour[window] = foreground
     return colour, behind, window
 

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mattingmfif.matting.windows import window_of
 from mattingmfif.optics import Layer, Scene, Sensor, ThinLens
 from mattingmfif.pixels.colour import decode_srgb, encode_srgb
+from mattingmfif.pixels.planes import zeros_where_untouched
 from mattingmfif.scene.focus import focus_for, held_to_limit
 from mattingmfif.scene.sensor import draw_sensor, with_highlights
 from mattingmfif.scene.settings import ShotSettings
 
 Float32 = npt.NDArray[np.float32]
 ALPHA_CODES = 65535
+_STRIP_ROWS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +51,27 @@ class Shot:
 
 def quantised_alpha(alpha: Float32) -> tuple[npt.NDArray[np.uint16], Float32]:
     """16-bit codes of a matte, and the float32 matte that they stand for."""
-    codes = np.rint(np.clip(alpha, 0.0, 1.0) * ALPHA_CODES).astype(np.uint16)
-    return codes, codes.astype(np.float32) / np.float32(ALPHA_CODES)
+    window = window_of(alpha > 0, 0)
+    codes = np.zeros(alpha.shape, np.uint16)
+    codes[window] = np.rint(np.clip(alpha[window], 0.0, 1.0) * ALPHA_CODES)
+    matte = zeros_where_untouched(alpha.shape)
+    np.divide(codes[window], np.float32(ALPHA_CODES), out=matte[window])
+    return codes, matte
 
 
 def quantised_colour(colour_linear: Float32, bits: int) -> Float32:
-    """Linear light of the sRGB codes nearest to `colour_linear`: what a shard can hold."""
-    return decode_srgb(encode_srgb(colour_linear, bits))
+    """Linear light of the sRGB codes nearest to `colour_linear`: what a shard can hold.
+
+    Black, which most of a cut-out's plane is, takes next to no memory.
+    """
+    quantised = zeros_where_untouched(colour_linear.shape)
+    for top in range(0, len(colour_linear), _STRIP_ROWS):
+        strip = colour_linear[top : top + _STRIP_ROWS]
+        light = np.flatnonzero(strip.reshape(len(strip), -1).max(axis=0))  # plain columns of numbers: a fast maximum
+        if light.size:
+            columns = slice(light[0] // 3, light[-1] // 3 + 1)
+            quantised[top : top + _STRIP_ROWS, columns] = decode_srgb(encode_srgb(strip[:, columns], bits))
+    return quantised
 
 
 def order_layers(layers: list[Layer], facts: list[LayerFacts]) -> tuple[Scene, tuple[LayerFacts, ...]]:
