@@ -7,6 +7,7 @@ towards the middle frame, and every frame is resampled once. Pictures: float32 `
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.errors import UserError
+from mattingmfif.vaeedof.frames import StoredFrames
 
 ALIGNMENTS = ("none", "translation", "homography")
 WORK_LONG_SIDE_PX = 960
@@ -128,10 +130,10 @@ def register(reference: Float32, frame: Float32, kind: str) -> Registration:
     return found
 
 
-def align_stack(frames: list[Float32], kind: str) -> tuple[list[Float32], list[Registration]]:
+def align_stack(frames: Sequence[Float32], kind: str) -> tuple[StoredFrames, list[Registration]]:
     """The frames resampled onto the middle one, and how each lay; UserError names the frame that cannot be matched.
 
-    Outside a frame its edge pixels repeat. kind: `translation` or `homography`.
+    Outside a frame its edge pixels repeat; values outside 0..1 are clipped. kind: `translation` or `homography`.
     """
     if kind not in ALIGNMENTS[1:]:
         raise UserError(f"--align {kind}: not known; use {', '.join(ALIGNMENTS)}")
@@ -146,14 +148,17 @@ def align_stack(frames: list[Float32], kind: str) -> tuple[list[Float32], list[R
             chain[i] = register(frames[before], frames[i], kind).matrix @ chain[before]
         except UserError as error:
             raise UserError(f"frame {i + 1}: {error}") from None
-    aligned, registrations = [], []
-    for i, frame in enumerate(frames):
-        found = Registration(matrix=chain[i] / chain[i][2, 2], height=height, width=width)
-        registrations.append(found)
-        if i == middle:
-            aligned.append(frame)
-            continue
+    registrations = [
+        Registration(matrix=chain[i] / chain[i][2, 2], height=height, width=width) for i in range(len(frames))
+    ]
+
+    def resampled() -> Iterator[Float32]:
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpPerspective(frame, found.matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        aligned.append(np.clip(warped, 0, None))
-    return aligned, registrations
+        for i, found in enumerate(registrations):
+            if i == middle:
+                yield frames[i]
+            else:
+                matrix, size = found.matrix, (width, height)
+                yield cv2.warpPerspective(frames[i], matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+    return StoredFrames(resampled()), registrations

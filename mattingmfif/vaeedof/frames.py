@@ -6,7 +6,7 @@ A stack is float32 `[H,W,3]` linear light per frame, in the files' own primaries
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from mattingmfif.errors import UserError
 from mattingmfif.photo.images import EditablePhoto, read_image
+from mattingmfif.pixels.colour import decode_srgb, encode_srgb
 
 #: what lies beside the frames of a scene (also as `mattingmfif export --to folders` writes it): truths and maps
 TRUTHS = ("gt", "groundtruth", "ground_truth", "full_clear", "all_in_focus", "allinfocus", "target")
@@ -30,12 +31,34 @@ Float32 = npt.NDArray[Any]
 Report = Callable[[str], None]
 
 
+class StoredFrames(Sequence[Float32]):
+    """Frames kept as 16-bit sRGB codes, half the size of float32, and given as linear float32 `[H,W,3]`, 0..1.
+
+    So that forty frames of 4K fit into 2 GB, of which a few at a time are in use.
+    """
+
+    def __init__(self, frames: Iterable[Float32]) -> None:
+        self.codes: list[npt.NDArray[np.uint16]] = [encode_srgb(frame, 16) for frame in frames]
+        self.gains = [1.0] * len(self.codes)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        frame = decode_srgb(self.codes[index])
+        if self.gains[index] != 1:
+            frame /= np.float32(self.gains[index])
+        return frame
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FileStack:
     """Frames of one size, in linear light, and the file whose metadata the result takes over."""
 
     paths: list[Path]
-    frames: list[Float32]
+    frames: Sequence[Float32]
     like: EditablePhoto
     bits: int
 
@@ -84,23 +107,35 @@ def exposure_gains(frames: Sequence[Float32]) -> list[float]:
 
 
 def read_stack(paths: Sequence[Path], report: Report = print) -> FileStack:
-    """The frames read, checked, brought to one exposure; what was done is reported, what cannot be is a UserError."""
-    photos = [read_image(path) for path in paths]
-    first = photos[0]
+    """The frames read, checked, brought to one exposure; what was done is reported, what cannot be is a UserError.
+
+    One frame alone keeps its exact values; several are `StoredFrames`.
+    """
+    first = read_image(paths[0])
     height, width = first.linear.shape[:2]
-    for path, photo in zip(paths, photos, strict=True):
-        if photo.linear.shape[:2] != (height, width):
+    bits = first.bits
+    if len(paths) == 1:
+        return FileStack(paths=list(paths), frames=[first.linear], like=first, bits=bits)
+
+    def read() -> Iterator[Float32]:
+        nonlocal bits
+        yield first.linear
+        for path in paths[1:]:
+            photo = read_image(path)
             h, w = photo.linear.shape[:2]
-            other = f"{paths[0].name} is {width} x {height}"
-            raise UserError(f"{path.name}: {w} x {h} px, but {other}; frames of a stack have one size")
-        if photo.icc_profile != first.icc_profile:
-            raise UserError(f"{path.name}: another colour profile than {paths[0].name}; convert the frames first")
-    frames = [photo.linear for photo in photos]
-    gains = exposure_gains(frames)
-    for i, (path, gain) in enumerate(zip(paths, gains, strict=True)):
+            if (h, w) != (height, width):
+                other = f"{paths[0].name} is {width} x {height}"
+                raise UserError(f"{path.name}: {w} x {h} px, but {other}; frames of a stack have one size")
+            if photo.icc_profile != first.icc_profile:
+                raise UserError(f"{path.name}: another colour profile than {paths[0].name}; convert the frames first")
+            bits = max(bits, photo.bits)
+            yield photo.linear
+
+    frames = StoredFrames(read())
+    for i, (path, gain) in enumerate(zip(paths, exposure_gains(frames), strict=True)):
         if not 1 / MOST_GAIN < gain < MOST_GAIN:
             raise UserError(f"{path.name}: {np.log2(gain):+.1f} stops against the others; too much for one stack")
         if abs(gain - 1) > SAME_EXPOSURE:
             report(f"{path.name}: {np.log2(gain):+.2f} stops against the others, evened out")
-            frames[i] = frames[i] / np.float32(gain)
-    return FileStack(paths=list(paths), frames=frames, like=first, bits=max(photo.bits for photo in photos))
+            frames.gains[i] = gain
+    return FileStack(paths=list(paths), frames=frames, like=first, bits=bits)

@@ -168,7 +168,7 @@ def fuse_files(
     return Path(output)
 
 
-def _aligned(stack: FileStack, align: str, report: Report) -> list[Float32]:
+def _aligned(stack: FileStack, align: str, report: Report) -> Sequence[Float32]:
     if align == "none" or len(stack.frames) == 1:
         return stack.frames
     frames, registrations = align_stack(stack.frames, align)
