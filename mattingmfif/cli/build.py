@@ -80,6 +80,7 @@ def _build_options(command: Any) -> Any:
             help="Refuse photographs under any other licence.",
         ),
         click.option("--allow-licenses", "allow_licences_alias", hidden=True),
+        click.option("--splits-of", type=PLACE, help="An earlier dataset whose photographs keep their splits."),
         click.option("--on-error", type=click.Choice(["skip", "stop"]), default="skip", show_default=True),
         click.option("--follow-links", is_flag=True, help="Follow links that lead out of --src."),
     ]
@@ -136,6 +137,7 @@ def _request(words: dict[str, Any]) -> Request:
         depth=words["depth"],
         default_licence=words["default_licence"],
         allow_licences=tuple(item.strip() for item in allowed.split(",") if item.strip()),
+        splits_of=words["splits_of"],
         on_error=words["on_error"],
         follow_links=words["follow_links"],
     )

@@ -20,6 +20,7 @@ from mattingmfif.errors import EXIT_FAULTS
 @click.option("--mattes", type=FOLDER, help="As in `build`.")
 @click.option("--depth", type=FOLDER, help="As in `build`.")
 @click.option("--depth-model", type=FILE, help="As in `build`.")
+@click.option("--splits-of", type=PLACE, help="An earlier dataset: none of its photographs may be in another split.")
 def verify(
     out: Path | str,
     rerender: int,
@@ -27,11 +28,12 @@ def verify(
     mattes: Path | None,
     depth: Path | None,
     depth_model: Path | None,
+    splits_of: Path | str | None,
 ) -> None:
     """Check a dataset: schema, counts, checksums, physics, splits; exit code 1 when something is wrong."""
     from mattingmfif.dataset.check import check_folder
 
-    report = check_folder(out, rerender=rerender, src=src, mattes=mattes, depth=depth, depth_model=depth_model)
+    report = check_folder(out, rerender, src, mattes, depth, depth_model, splits_of)
     for fault in report.faults:
         click.echo(fault)
     click.echo(

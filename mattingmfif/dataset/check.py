@@ -8,6 +8,7 @@ from pathlib import Path
 from mattingmfif.dataset.intake import Inputs
 from mattingmfif.dataset.make import make_sample
 from mattingmfif.dataset.plan import read_plan
+from mattingmfif.dataset.planning import plan_of
 from mattingmfif.dataset.remote import mirrored
 from mattingmfif.dataset.sample import SampleRecord
 from mattingmfif.dataset.threads import one_thread
@@ -22,6 +23,7 @@ def check_folder(
     mattes: Path | None = None,
     depth: Path | None = None,
     depth_model: Path | None = None,
+    splits_of: Path | str | None = None,
     on_sample: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """The report on a dataset folder; `rerender` samples are made again from the photographs in `src`.
@@ -40,7 +42,8 @@ def check_folder(
         make = None
         if rerender and src is not None:
             make = _maker(mirror.folder, Inputs(src=src, mattes=mattes, depth=depth, depth_model=depth_model))
-        return verify(mirror.folder, rerender=rerender, rerender_sample=make, on_sample=on_sample)
+        earlier = None if splits_of is None else plan_of(splits_of)
+        return verify(mirror.folder, rerender=rerender, rerender_sample=make, on_sample=on_sample, earlier=earlier)
 
 
 def _maker(out: Path, inputs: Inputs) -> Callable[[str], SampleRecord]:

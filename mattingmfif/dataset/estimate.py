@@ -13,7 +13,7 @@ from pathlib import Path
 from mattingmfif.dataset.build import ShardTask, render_shard
 from mattingmfif.dataset.engines import open_workers, run_alone
 from mattingmfif.dataset.escape import redacted
-from mattingmfif.dataset.intake import Inputs, input_files
+from mattingmfif.dataset.intake import Inputs
 from mattingmfif.dataset.memory import SPREAD, available_bytes, fitting_workers
 from mattingmfif.dataset.out_folder import DATA_FOLDER, locked, prepare_out
 from mattingmfif.dataset.plan import PLAN_FILE, Plan, PlannedShard, read_plan, write_plan
@@ -24,6 +24,7 @@ from mattingmfif.dataset.planning import (
     inputs_of,
     make_plan,
     photos_and_inputs,
+    planned_files,
     refuse_other_plan,
     resolved,
 )
@@ -157,7 +158,7 @@ def _planned(request: Request, mirror: Mirror, tell: Tell) -> tuple[Plan, Cost]:
     if found is not None:
         paths, inputs = photos_and_inputs(request)
         try:
-            refuse_other_plan(found, request, input_files(paths, inputs))
+            refuse_other_plan(found, request, planned_files(request, paths, inputs))
         except UserError:
             if _has_shards(mirror):
                 raise

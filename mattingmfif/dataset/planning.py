@@ -14,10 +14,10 @@ from mattingmfif.dataset.engines import Engine, Workers, run_tasks
 from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.files import is_remote, remote
 from mattingmfif.dataset.intake import Inputs, ScanTask, input_files, lists_at_hand, scan_photo
-from mattingmfif.dataset.plan import Plan, differences, plan_identity, plan_samples, plan_shards
+from mattingmfif.dataset.plan import Plan, differences, plan_identity, plan_samples, plan_shards, read_plan
 from mattingmfif.dataset.recipe import Recipe
-from mattingmfif.dataset.remote import walk
-from mattingmfif.dataset.scan import settle
+from mattingmfif.dataset.remote import mirrored, walk
+from mattingmfif.dataset.scan import homes_of, settle
 from mattingmfif.errors import EXIT_FAULTS, UserError
 from mattingmfif.matting.depth_model import check_depth_model
 from mattingmfif.matting.models import available_model
@@ -47,6 +47,7 @@ class Request:
     depth_model: Path | None = None  # where the file that the recipe's depth.model names lies
     default_licence: str | None = None
     allow_licences: tuple[str, ...] = ()
+    splits_of: Path | str | None = None  # an earlier dataset whose photographs keep their splits
     on_error: str = "skip"
     follow_links: bool = False
 
@@ -109,14 +110,17 @@ def _refuse_other_file(key: str, file: Path, wanted: str, found: str) -> None:
 def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, Cost]:
     """The plan of a resolved request, scanned afresh, and what that took. Writes nothing."""
     paths, inputs = photos_and_inputs(request)
-    files = input_files(paths, inputs)
+    files = planned_files(request, paths, inputs)
+    earlier = earlier_plan(request)
     tasks = scan_tasks(request, paths, inputs)
     results, cost = [None] * len(tasks), Cost()
     for done, outcome in enumerate(run_tasks(scan_photo, tasks, workers), start=1):
         cost = cost.and_one(outcome.cpu_s, outcome.peak_bytes)
         results[outcome.index] = outcome.result
         tell(Progress(stage="scan", done=done, total=len(tasks), unit="photos"))
-    sources, rejects = settle(tasks, results, request.recipe, request.allow_licences)
+    sources, rejects = settle(
+        tasks, results, request.recipe, request.allow_licences, {} if earlier is None else homes_of(earlier)
+    )
     if request.on_error == "stop" and rejects:
         first = rejects[0]
         raise UserError(f"{first.path}: {first.reason}: {first.detail} (--on-error stop)", exit_code=EXIT_FAULTS)
@@ -134,6 +138,27 @@ def make_plan(request: Request, workers: Workers, tell: Tell) -> tuple[Plan, Cos
         rejects=rejects,
     )
     return plan, cost
+
+
+def planned_files(request: Request, paths: list[str], inputs: Inputs) -> tuple[tuple[str, str], ...]:
+    """(name, sha256) of everything that a plan is made from, the earlier dataset (by its plan_id) among it."""
+    files = input_files(paths, inputs)
+    earlier = earlier_plan(request)
+    return files if earlier is None else tuple(sorted((*files, ("splits of an earlier plan", earlier.plan_id))))
+
+
+def earlier_plan(request: Request) -> Plan | None:
+    """The plan of the dataset whose splits are kept; UserError where there is none in that folder."""
+    return None if request.splits_of is None else plan_of(request.splits_of)
+
+
+def plan_of(folder: Path | str) -> Plan:
+    """The plan of an earlier dataset; UserError where there is none."""
+    with mirrored(folder) as mirror:
+        plan = read_plan(mirror.folder) if mirror.folder.is_dir() else None
+    if plan is None:
+        raise UserError(f"--splits-of {redacted(str(folder))}: no plan.json there; give the folder of a dataset")
+    return plan
 
 
 def scan_tasks(request: Request, paths: list[str], inputs: Inputs) -> list[ScanTask]:

@@ -20,7 +20,7 @@ from mattingmfif.dataset.build import Rendered, ShardRecord, render_missing, sha
 from mattingmfif.dataset.engines import Workers, open_workers
 from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.index import write_index
-from mattingmfif.dataset.intake import Inputs, input_files
+from mattingmfif.dataset.intake import Inputs
 from mattingmfif.dataset.out_folder import DATA_FOLDER, Journal, Runner, locked, prepare_out
 from mattingmfif.dataset.plan import PLAN_FILE, Plan, PlannedShard, Reject, read_plan, write_plan
 from mattingmfif.dataset.planning import (
@@ -31,6 +31,7 @@ from mattingmfif.dataset.planning import (
     inputs_of,
     make_plan,
     photos_and_inputs,
+    planned_files,
     refuse_other_plan,
     resolved,
 )
@@ -223,7 +224,7 @@ def _build_locked(request: Request, mirror: Mirror, workers: Workers, tell: Tell
         mirror.push()
     else:
         paths, inputs = photos_and_inputs(request)
-        refuse_other_plan(plan, request, input_files(paths, inputs))
+        refuse_other_plan(plan, request, planned_files(request, paths, inputs))
     rendered = run.render(plan, plan.shards, inputs_of(request), workers, request.on_error)
     cost = scan.and_one(run.cpu_s, rendered.peak_bytes)
     return _indexed(plan, mirror, "build", rendered, cost, began)

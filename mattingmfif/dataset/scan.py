@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from mattingmfif.dataset.intake import Scanned, ScanTask
-from mattingmfif.dataset.plan import Reject, Source, split_of
+from mattingmfif.dataset.plan import Plan, Reject, Source, split_of
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.photo.duplicates import NEAR_DUPLICATE_BITS
 
@@ -15,13 +17,30 @@ from mattingmfif.photo.duplicates import NEAR_DUPLICATE_BITS
 SAME_PICTURE_BITS = 6
 
 
+@dataclass(frozen=True)
+class Home:
+    """Where a photograph belongs: the SHA-256 of the first of its near-duplicates, and the split of them all."""
+
+    group: str
+    split: str
+
+
+def homes_of(plan: Plan) -> dict[str, Home]:
+    """By SHA-256, where the photographs of a plan belong."""
+    return {source.sha256: Home(source.group, source.split) for source in plan.sources}
+
+
 def settle(
     tasks: Sequence[ScanTask],
     results: Sequence[Scanned | Reject | None],
     recipe: Recipe,
     allow_licences: tuple[str, ...],
+    earlier: Mapping[str, Home] = MappingProxyType({}),
 ) -> tuple[tuple[Source, ...], tuple[Reject, ...]]:
-    """The sources of a plan in path order, and the refused photographs, from what was scanned (None: a worker died)."""
+    """The sources of a plan in path order, and the refused photographs, from what was scanned (None: a worker died).
+
+    `earlier` has, by SHA-256, the homes of photographs of an earlier dataset: they come first and stay there.
+    """
     rejects: list[Reject] = []
     kept: list[Scanned] = []
     for task, result in zip(tasks, results, strict=True):
@@ -34,13 +53,12 @@ def settle(
             rejects.append(_reject(result.path, result.sha256, "licence-not-allowed", detail))
         else:
             kept.append(result)
-    kept, doubles = _without_doubles(sorted(kept, key=lambda item: item.path))
+    kept, doubles = _without_doubles(sorted(kept, key=lambda item: (item.sha256 not in earlier, item.path)))
     rejects += doubles
-    kept, groups, bridges = _grouped(kept, recipe)
+    kept, homes, bridges = _grouped(kept, recipe, earlier)
     rejects += bridges
     sources = []
-    for item in kept:
-        first = groups[item.path]
+    for item in sorted(kept, key=lambda item: item.path):
         sources.append(
             Source(
                 path=item.path,
@@ -50,8 +68,8 @@ def settle(
                 url=item.licence.url,
                 height=item.height,
                 width=item.width,
-                group=first,
-                split=split_of(first, recipe.splits),
+                group=homes[item.path].group,
+                split=homes[item.path].split,
                 subjects=item.subjects,
                 why_no_subject=item.why_no_subject,
                 has_depth=item.has_depth,
@@ -87,33 +105,39 @@ def _without_doubles(kept: list[Scanned]) -> tuple[list[Scanned], list[Reject]]:
     return unique, rejects
 
 
-def _grouped(kept: list[Scanned], recipe: Recipe) -> tuple[list[Scanned], dict[str, str], list[Reject]]:
-    """Those that stay, by path the sha256 of the first of their near-duplicates, and refusals, in path order.
+def _grouped(
+    kept: list[Scanned], recipe: Recipe, earlier: Mapping[str, Home]
+) -> tuple[list[Scanned], dict[str, Home], list[Reject]]:
+    """Those that stay, by path their home, and refusals. `kept` comes in the order in which photographs have a say.
 
     A photograph joins the near-duplicates before it and takes their split; groups that it joins become one. Where they
-    are in different splits it is refused, so that none of those before it moves.
+    are in different splits it is refused, so that none of those before it moves. Those of an earlier dataset stay where
+    they were, whatever they are near to.
     """
     stay: list[Scanned] = []
     rejects: list[Reject] = []
-    first_of: list[int] = []  # for each that stays, the first of its group
+    homes: list[Home] = []  # of each that stays
     words = np.zeros((len(kept), 4), np.uint64)
     for item in kept:
         word = np.frombuffer(bytes.fromhex(item.perceptual_hash), np.uint64)
-        distances = np.bitwise_count(words[: len(stay)] ^ word).sum(axis=1)
-        near = sorted({first_of[int(index)] for index in np.flatnonzero(distances <= NEAR_DUPLICATE_BITS)})
-        splits = {split_of(stay[index].sha256, recipe.splits): stay[index].path for index in reversed(near)}
-        if len(splits) > 1:
-            detail = " and of ".join(f"{path} ({split})" for split, path in sorted(splits.items()))
-            rejects.append(
-                _reject(item.path, item.sha256, "near-duplicate-across-splits", f"a near-duplicate of {detail}")
-            )
-            continue
-        if len(near) > 1:
-            first_of = [near[0] if index in near else index for index in first_of]
+        home = earlier.get(item.sha256)
+        if home is None:
+            distances = np.bitwise_count(words[: len(stay)] ^ word).sum(axis=1)
+            near = {homes[int(index)]: int(index) for index in np.flatnonzero(distances <= NEAR_DUPLICATE_BITS)[::-1]}
+            splits = {joined.split: stay[index].path for joined, index in near.items()}
+            if len(splits) > 1:
+                detail = " and of ".join(f"{path} ({split})" for split, path in sorted(splits.items()))
+                rejects.append(
+                    _reject(item.path, item.sha256, "near-duplicate-across-splits", f"a near-duplicate of {detail}")
+                )
+                continue
+            own = Home(group=item.sha256, split=split_of(item.sha256, recipe.splits))
+            home = min(near, key=lambda joined: near[joined], default=own)
+            homes = [home if other in near else other for other in homes]
         words[len(stay)] = word
-        first_of.append(near[0] if near else len(stay))
+        homes.append(home)
         stay.append(item)
-    return stay, {item.path: stay[first].sha256 for item, first in zip(stay, first_of, strict=True)}, rejects
+    return stay, {item.path: home for item, home in zip(stay, homes, strict=True)}, rejects
 
 
 def _reject(path: str, digest: str | None, reason: str, detail: str) -> Reject:

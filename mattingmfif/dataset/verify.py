@@ -99,10 +99,12 @@ def verify(
     rerender: int = 0,
     rerender_sample: Callable[[str], SampleRecord] | None = None,
     on_sample: Callable[[int, int], None] | None = None,
+    earlier: Plan | None = None,
 ) -> VerifyReport:
     """Look at everything in the folder `out`; `rerender` samples are made again by `rerender_sample(sample_id)`.
 
-    `on_sample(done, total)` is told of progress. Raises UserError only where there is nothing to look at.
+    `on_sample(done, total)` is told of progress; photographs of an `earlier` plan must still be in its splits. Raises
+    UserError only where there is nothing to look at.
     """
     faults: list[Fault] = []
     plan: Plan | None = None
@@ -139,7 +141,8 @@ def verify(
         samples += [Sample(sample.file, sample.row) for sample in in_shard]  # without what was decoded
         faults += _check_count(name, file, [sample.sample_id for sample in in_shard], plan)
     faults += [
-        Fault(shard="", sample=sample, check="split", detail=text) for sample, text in _check_splits(samples, plan)
+        Fault(shard="", sample=sample, check="split", detail=text)
+        for sample, text in _check_splits(samples, plan, earlier)
     ]
     faults += [Fault(shard="", sample="", check="manifest", detail=text) for text in _check_manifest(out, files)]
     chosen = rerender_choice(samples, rerender) if rerender_sample is not None else []
@@ -334,9 +337,12 @@ def _unexplained(plan: Plan, shard: PlannedShard, found: set[str], refused: set[
             yield sample.sample_id
 
 
-def _check_splits(samples: list[Sample], plan: Plan | None) -> Iterator[tuple[str, str]]:
+def _check_splits(samples: list[Sample], plan: Plan | None, earlier: Plan | None) -> Iterator[tuple[str, str]]:
     groups = {source.sha256: source.group for source in plan.sources} if plan is not None else {}
     homes: dict[tuple[str, str], tuple[str, str]] = {}
+    for old in earlier.sources if earlier is not None else ():
+        homes["source", old.sha256] = (old.split, "of the earlier dataset")
+        homes["near-duplicate group", old.group] = (old.split, "of the earlier dataset")
     for sample in samples:
         for source in sample.sources:
             marks = [("source", source.sha256), ("path", source.path)]

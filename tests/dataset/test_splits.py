@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
 
+from mattingmfif.dataset import planning
+from mattingmfif.dataset.engines import Outcome
 from mattingmfif.dataset.intake import Inputs, Scanned, ScanTask
-from mattingmfif.dataset.plan import Source, plan_samples, split_of
+from mattingmfif.dataset.plan import Source, plan_samples, split_of, write_plan
 from mattingmfif.dataset.recipe import Recipe, load_recipe
-from mattingmfif.dataset.scan import settle
+from mattingmfif.dataset.scan import Home, settle
+from mattingmfif.errors import UserError
+from mattingmfif.photo.images import file_sha256
 from mattingmfif.photo.sources import Licence
 
 
@@ -42,13 +50,15 @@ def scanned(name: str, bits: int, sha256: str) -> Scanned:
     )
 
 
-def settled(photos: list[Scanned], recipe: Recipe) -> tuple[dict[str, Source], dict[str, str]]:
+def settled(
+    photos: list[Scanned], recipe: Recipe, earlier: dict[str, Home] | None = None
+) -> tuple[dict[str, Source], dict[str, str]]:
     """Sources by path, and reasons of refusals by path."""
     tasks = [
         ScanTask(path=item.path, recipe=recipe, inputs=Inputs(src=Path()), licence=None, default_licence=None)
         for item in photos
     ]
-    sources, rejects = settle(tasks, photos, recipe, ())
+    sources, rejects = settle(tasks, photos, recipe, (), earlier or {})
     return {item.path: item for item in sources}, {item.path: item.reason for item in rejects}
 
 
@@ -121,3 +131,84 @@ def test_composites_take_photographs_of_one_split_and_not_their_own_near_duplica
         assert first.group not in {other.group for other in others}
     again = plan_samples(recipe, 0, sources)
     assert again == samples
+
+
+def homes(sources: dict[str, Source]) -> dict[str, Home]:
+    return {item.sha256: Home(item.group, item.split) for item in sources.values()}
+
+
+@pytest.mark.parametrize("bits", [3, 20], ids=["the same picture", "a near-duplicate"])
+def test_with_the_earlier_splits_known_nothing_that_is_added_moves_an_old_photograph(recipe: Recipe, bits: int) -> None:
+    old = photos_of(60, seed=1)
+    before, _ = settled(old, recipe)
+    # every one of them sorts before all old ones
+    added = [near(old[k], f"a{k:03d}.jpg", seed=100 + k, bits=bits) for k in range(60)]
+    alone, _ = settled([*added, *old], recipe)
+    moved = [path for path, item in before.items() if path not in alone or alone[path].split != item.split]
+    assert moved  # the hole that history closes
+    after, refused = settled([*added, *old], recipe, homes(before))
+    assert {path: after[path].split for path in before} == {path: item.split for path, item in before.items()}
+    if bits == 3:
+        assert refused == {item.path: "duplicate" for item in added}
+    else:
+        assert {path: item.split for path, item in after.items() if path.startswith("a")} == {
+            f"a{k:03d}.jpg": before[old[k].path].split for k in range(60)
+        }
+    assert list(after) == sorted(after)
+    again, _ = settled([*added, *old], recipe, homes(after))
+    assert again == after
+
+
+def test_a_new_photograph_near_two_old_splits_is_refused_whatever_its_name(recipe: Recipe) -> None:
+    first = photos_of(1, seed=3, prefix="m")[0]
+    other = next(
+        item
+        for item in (near(first, "n.jpg", seed=seed, bits=70) for seed in range(50))
+        if split_of(item.sha256, recipe.splits) != split_of(first.sha256, recipe.splits)
+    )
+    difference = int(first.perceptual_hash, 16) ^ int(other.perceptual_hash, 16)
+    half = sum(1 << k for k in [k for k in range(256) if difference >> k & 1][:35])
+    bridge = scanned("a.jpg", int(first.perceptual_hash, 16) ^ half, "c" * 64)
+    before, _ = settled([first, other], recipe)
+    after, refused = settled([first, other, bridge], recipe, homes(before))
+    assert refused == {"a.jpg": "near-duplicate-across-splits"}
+    assert after == before
+
+
+def test_a_plan_grown_by_a_near_duplicate_keeps_the_splits_of_the_one_before(
+    small_photos: Path, tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def here(function: Any, tasks: Any, workers: Any) -> Iterator[Outcome]:
+        for index, task in enumerate(tasks):
+            yield Outcome(index=index, result=function(task), died=False, cpu_s=0.0)
+
+    monkeypatch.setattr(planning, "run_tasks", here)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "coffee.png").write_bytes((small_photos / "coffee.png").read_bytes())
+    request = planning.resolved(planning.Request(src=photos, out=tmp_path / "x", recipe=load_recipe(str(tiny_recipe))))
+    before, _ = planning.make_plan(request, None, lambda step: None)  # type: ignore[arg-type]
+    (tmp_path / "old").mkdir()
+    write_plan(before, tmp_path / "old")
+    (split,) = {item.split for item in before.sources}
+    picture = cv2.imread(str(small_photos / "coffee.png"))
+    for number in range(40):  # a copy with a card in it, sorting first, whose own content belongs to another split
+        copy = cv2.rectangle(picture.copy(), (10, 10), (60 + number, 50), (200, 30, 30), -1)
+        cv2.imwrite(str(photos / "a.png"), copy)
+        if split_of(file_sha256(photos / "a.png"), request.recipe.splits) != split:
+            break
+    plans = {}
+    for name, place in (("alone", None), ("grown", tmp_path / "old")):
+        asked = replace(request, splits_of=place)
+        plans[name], _ = planning.make_plan(asked, None, lambda step: None)  # type: ignore[arg-type]
+        planning.refuse_other_plan(
+            plans[name], asked, planning.planned_files(asked, *planning.photos_and_inputs(asked))
+        )
+    assert {item.split for item in plans["alone"].sources} != {split}
+    assert [(item.path, item.split) for item in plans["grown"].sources] == [("a.png", split), ("coffee.png", split)]
+    with pytest.raises(UserError, match="splits of an earlier plan"):
+        planning.refuse_other_plan(
+            plans["grown"], request, planning.planned_files(request, *planning.photos_and_inputs(request))
+        )
+    with pytest.raises(UserError, match=r"no plan\.json there"):
+        planning.earlier_plan(replace(request, splits_of=tmp_path / "nothing"))

@@ -366,6 +366,15 @@ def test_near_duplicates_in_two_splits_are_found(folder):
     assert any("near-duplicate group of 'c.jpg'" in line for line in folder.lines())
 
 
+def test_a_photograph_that_left_the_split_of_an_earlier_dataset_is_found(folder):
+    assert folder.checks(earlier=folder.plan) == set()
+    first, second, third = folder.plan.sources
+    moved = dataclasses.replace(folder.plan, sources=(first, second, dataclasses.replace(third, split="test")))
+    lines = folder.lines(earlier=moved)
+    assert all(line.startswith("split: ") for line in lines)
+    assert "'c.jpg' is in 'val' and, by sample of the earlier dataset, in 'test'" in lines[0]
+
+
 def test_a_manifest_that_tells_another_story_is_found(folder):
     rows = write_manifest(folder.out, open_shards(folder.out))
     assert [row["sample_id"] for row in rows] == ["sample-0000", "sample-0001", "sample-0002"]
