@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.dataset.camera import lens_of
+from mattingmfif.dataset.codes import codes_of
 from mattingmfif.dataset.layer_store import COLOUR_COLUMNS, DISTANCE_COLUMNS, KNOWN_COLUMNS, MATTE_COLUMNS
 from mattingmfif.dataset.reader import Sample
 from mattingmfif.dataset.sample import ALPHA_COLUMNS, NO_FRAME, SHARP_RADIUS_PX, CameraRecord, decode_depth
@@ -32,11 +33,11 @@ from mattingmfif.optics import (
     ThinLens,
     Whole,
     composite,
-    develop,
     expose,
     expose_stack,
     render_stack,
 )
+from mattingmfif.optics.interaction import NODES_BEYOND_PX
 from mattingmfif.optics.sensor import vignetting_map
 from mattingmfif.pixels.colour import decode_srgb
 from mattingmfif.scene.sensor import with_highlights
@@ -47,7 +48,7 @@ Float32 = npt.NDArray[np.float32]
 #: windows of the canvas start at multiples of what the renderer reduces layers by, so that it sees the same cells
 _ALIGN = 8
 #: beyond the radius: the pixels' tent, and what reduction, interpolation and the nodes of the correction look at
-_BEYOND_PX = 18
+_BEYOND_PX = NODES_BEYOND_PX
 #: a radius may pass the one that the scene was made for by rounding, not more
 _RADIUS_SLACK = 1.001
 
@@ -246,9 +247,9 @@ def _codes(light_linear: Float32, sample: Sample, bits: int) -> Codes:
         transmission = vignetting_map(height, width, sensor.vignetting_ev)
         light_linear = light_linear * transmission[y:, x:][: light_linear.shape[0], : light_linear.shape[1], None]
         sensor = replace(sensor, vignetting_ev=0.0)
-    if sensor.exposure_ev == 0.0:
-        return develop(light_linear, sensor)
-    return develop(expose(np.ascontiguousarray(light_linear), sensor), sensor)
+    if sensor.exposure_ev != 0.0:
+        light_linear = expose(np.ascontiguousarray(light_linear), sensor)
+    return codes_of(light_linear, bits)
 
 
 def _store(sample: Sample) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from mattingmfif.optics.aperture import Aperture
 from mattingmfif.optics.kernels import add_level, copy_sharp
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX
 from mattingmfif.optics.psf import aperture_kernel
+from mattingmfif.optics.spectra import Spectra
 
 Float32 = npt.NDArray[np.float32]
 
@@ -32,6 +33,15 @@ RANGE_CELL = 4
 _ALIGN = 8  # crops start at multiples of the coarsest reduction
 _LEVEL_STEP_PX = 0.5
 _LEVEL_STEP_SHARE = 0.05
+#: OpenCV convolves kernels of up to 11 px directly
+_LEAST_SPECTRUM_REACH = 4
+#: of larger pictures the spectra would take too much memory
+_MOST_SPECTRUM_PX = 1 << 20
+#: transforms of a window are less work than OpenCV's convolution of a box of so many times fewer pixels
+_SPECTRUM_GAIN = 4.0
+
+
+Box = tuple[int, int, int, int]  # rows y0..y1, columns x0..x1 of the frame
 
 
 class Placed(NamedTuple):
@@ -55,7 +65,7 @@ class Pyramid:
         frame_shape: tuple[int, int],
         is_opaque: bool,
         repeat_edges: bool = True,
-        view: tuple[int, int, int, int] | None = None,
+        view: Box | None = None,
     ) -> None:
         self.frame_shape = frame_shape
         self.view = view or (0, frame_shape[0], 0, frame_shape[1])
@@ -69,6 +79,9 @@ class Pyramid:
         self.planes = planes
         self._reduced: dict[int, Float32] = {1: planes}
         self._extremes: tuple[Float32, Float32] | None = None
+        #: the widest kernel, px from its middle, that is going to be asked for; spectra are made to hold it
+        self.widest_reach = 0
+        self.spectra: Spectra | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -105,7 +118,7 @@ class Pyramid:
             self._extremes = (low, high)
         return self._extremes
 
-    def out_box(self, reach: int) -> tuple[int, int, int, int]:
+    def out_box(self, reach: int) -> Box:
         """Rows y0..y1 and columns x0..x1 of the frame that the layer reaches when blurred by `reach` px."""
         height, width = self.frame_shape
         return (
@@ -115,31 +128,58 @@ class Pyramid:
             min(width, self.x0 + self.planes.shape[2] + reach),
         )
 
-    def wanted_box(self, reach: int) -> tuple[int, int, int, int]:
-        """What of `out_box` lies in the view; maybe nothing."""
+    def wanted_box(self, reach: int, seen: Box | None = None) -> Box:
+        """What of `out_box` lies in the view, and in the box `seen` where it is given; maybe nothing."""
         y0, y1, x0, x1 = self.out_box(reach)
-        y0, x0 = max(y0, self.view[0]), max(x0, self.view[2])
-        return y0, max(y0, min(y1, self.view[1])), x0, max(x0, min(x1, self.view[3]))
+        for box in (self.view, seen or self.view):
+            y0, x0, y1, x1 = max(y0, box[0]), max(x0, box[2]), min(y1, box[1]), min(x1, box[3])
+        return y0, max(y0, y1), x0, max(x0, x1)
+
+    def read_box(self, wanted: Box, reach: int) -> Box:
+        """What of the frame a blur by `reach` px looks at for the box `wanted`."""
+        y0, y1, x0, x1 = self.out_box(reach)
+        return (
+            max(wanted[0] - reach, y0),
+            min(wanted[1] + reach, y1),
+            max(wanted[2] - reach, x0),
+            min(wanted[3] + reach, x1),
+        )
+
+    def window(self, plane: Float32, box: Box) -> Float32:
+        """The pixels of one of the `planes` in a box of the frame, 0 beyond the layer."""
+        return _window(plane, box[0] - self.y0, box[1] - self.y0, box[2] - self.x0, box[3] - self.x0)
 
 
 def blur_flat(
-    pyramid: Pyramid, radius_px: float, aperture: Aperture, field: tuple[float, float] = (0.0, 0.0)
+    pyramid: Pyramid,
+    radius_px: float,
+    aperture: Aperture,
+    field: tuple[float, float] = (0.0, 0.0),
+    seen: Box | None = None,
 ) -> Placed:
-    """The layer blurred by one radius, placed in the frame; itself (the same array) when the radius is invisible."""
+    """The layer blurred by one radius, placed in the frame; itself (the same array) when the radius is invisible.
+
+    Where only a box of the frame can be `seen`, no more than that is blurred.
+    """
     if abs(radius_px) < INVISIBLE_RADIUS_PX:
         return Placed(pyramid.planes, pyramid.y0, pyramid.x0)
     kernel = aperture_kernel(aperture, float(radius_px), field)
     reach = kernel.shape[0] // 2
-    y0, y1, x0, x1 = pyramid.wanted_box(reach)
+    wanted = pyramid.wanted_box(reach, seen)
+    y0, y1, x0, x1 = wanted
     blurred = np.empty((pyramid.planes.shape[0], y1 - y0, x1 - x0), np.float32)
     if not blurred.size:
         return Placed(blurred, y0, x0)
-    outer = pyramid.out_box(reach)
-    read = max(y0 - reach, outer[0]), min(y1 + reach, outer[1]), max(x0 - reach, outer[2]), min(x1 + reach, outer[3])
+    if _by_spectrum(pyramid, reach, wanted):
+        if pyramid.spectra is None:
+            pyramid.spectra = Spectra(pyramid)
+        pyramid.spectra.blur(kernel, wanted, blurred)
+        return Placed(blurred, y0, x0)
+    read = pyramid.read_box(wanted, reach)
     inner = np.s_[y0 - read[0] : y1 - read[0], x0 - read[2] : x1 - read[2]]
     for source, result in zip(pyramid.planes, blurred, strict=True):
         # beyond the crop there is nothing; beyond the frame (where the crop touches it) the edge goes on
-        window = _window(source, read[0] - pyramid.y0, read[1] - pyramid.y0, read[2] - pyramid.x0, read[3] - pyramid.x0)
+        window = pyramid.window(source, read)
         if window.shape == result.shape:
             _convolve(window, kernel, pyramid.border, result)
         else:
@@ -149,12 +189,24 @@ def blur_flat(
     return Placed(blurred, y0, x0)
 
 
+def _by_spectrum(pyramid: Pyramid, reach: int, wanted: Box) -> bool:
+    """Whether one transform of the whole window is less work than OpenCV's convolution of the wanted box."""
+    if reach < _LEAST_SPECTRUM_REACH or reach > pyramid.widest_reach:
+        return False
+    height, width = Spectra.shape_of(pyramid)
+    if height * width > _MOST_SPECTRUM_PX:
+        return False
+    area = (wanted[1] - wanted[0]) * (wanted[3] - wanted[2])
+    return height * width < _SPECTRUM_GAIN * area
+
+
 def blur_receding(
     pyramid: Pyramid,
     radius_px: Float32,
     slope_source_px: Float32 | None,
     aperture: Aperture,
     field: tuple[float, float] = (0.0, 0.0),
+    seen: Box | None = None,
 ) -> Placed:
     """The layer blurred by a map of radii `[H,W]` of the frame, placed in the frame.
 
@@ -164,7 +216,7 @@ def blur_receding(
     reach = math.ceil(max(abs(float(radius_px.min())), abs(float(radius_px.max())))) + 2
     y0, y1, x0, x1 = pyramid.out_box(reach)
     slopes = None if slope_source_px is None else _Slopes(slope_source_px[y0:y1, x0:x1])
-    y0, y1, x0, x1 = pyramid.wanted_box(reach)
+    y0, y1, x0, x1 = pyramid.wanted_box(reach, seen)
     radius = np.ascontiguousarray(radius_px[y0:y1, x0:x1])
     if not radius.size:
         return Placed(np.empty((pyramid.planes.shape[0], *radius.shape), np.float32), y0, x0)

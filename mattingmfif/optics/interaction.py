@@ -38,6 +38,8 @@ FEWEST_RAYS, MORE_RAYS, MOST_RAYS = 128, 4, 8192
 COARSEST = 4
 #: below this mean light accuracy is absolute
 LEAST_SCALE = 0.25
+#: so far beyond what is wanted nodes are looked at, besides the blur's reach: they decide about their neighbours
+NODES_BEYOND_PX = 18
 _LIGHTS_AT_ONCE = 1 << 19
 #: runs of nodes go on over gaps of up to so many
 _GAP = 7

@@ -24,31 +24,51 @@ def over_in_place(image, light, planes, y0, x0, opaque):
     one = np.float32(1.0)
     for y in range(height):
         t = light[y0 + y, x0 : x0 + width]
+        into = image[y0 + y, x0 : x0 + width]
         if opaque:
-            for c in range(colours):
-                into = image[y0 + y, x0 : x0 + width, c]
-                colour = planes[c, y]
+            if colours == 3:
+                red, green, blue = planes[0, y], planes[1, y], planes[2, y]
                 for x in range(width):
-                    into[x] += t[x] * colour[x]
+                    into[x, 0] += t[x] * red[x]
+                    into[x, 1] += t[x] * green[x]
+                    into[x, 2] += t[x] * blue[x]
+            else:
+                for c in range(colours):
+                    colour = planes[c, y]
+                    for x in range(width):
+                        into[x, c] += t[x] * colour[x]
             t[:] = nothing
             continue
         alpha = planes[colours, y]
-        for c in range(colours):
-            into = image[y0 + y, x0 : x0 + width, c]
-            colour = planes[c, y]
+        if colours == 3:
+            red, green, blue = planes[0, y], planes[1, y], planes[2, y]
             for x in range(width):
-                into[x] += t[x] * (max(colour[x], nothing) if alpha[x] >= ROUNDING else nothing)
+                own = t[x] if alpha[x] >= ROUNDING else nothing
+                into[x, 0] += own * max(red[x], nothing)
+                into[x, 1] += own * max(green[x], nothing)
+                into[x, 2] += own * max(blue[x], nothing)
+        else:
+            for c in range(colours):
+                colour = planes[c, y]
+                for x in range(width):
+                    into[x, c] += t[x] * (max(colour[x], nothing) if alpha[x] >= ROUNDING else nothing)
         for x in range(width):
             a = alpha[x] if alpha[x] >= ROUNDING else nothing
             t[x] = nothing if a > one - ROUNDING else t[x] * (one - a)
 
 
 @njit(cache=True, nogil=True)
-def splat_tent(points, scale, slope_x, slope_y, kernel):
-    """Add to `kernel` (odd size) each point's bilinear footprint, at scale * u / (1 + slope . u) from its middle."""
+def splat_tent(points, rim_x, rim_y, cut, scale, slope_x, slope_y, kernel):
+    """Add to `kernel` (odd size) each point's bilinear footprint, at scale * u / (1 + slope . u) from its middle.
+
+    With `cut`, points farther than 1 from (rim_x, rim_y) are left out.
+    """
     middle = kernel.shape[0] // 2
+    one = np.float32(1.0)
     for i in range(points.shape[0]):
         u, v = points[i, 0], points[i, 1]
+        if cut and (u - rim_x) * (u - rim_x) + (v - rim_y) * (v - rim_y) > one:
+            continue
         reach = scale / (1.0 + slope_x * u + slope_y * v)
         fx = middle + reach * u
         fy = middle + reach * v

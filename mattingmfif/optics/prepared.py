@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -10,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.optics.aperture import Aperture
-from mattingmfif.optics.blur import Placed, Pyramid, blur_flat, blur_receding
+from mattingmfif.optics.blur import Box, Placed, Pyramid, blur_flat, blur_receding
 from mattingmfif.optics.interaction import tolerance
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
 from mattingmfif.optics.scene import Layer, Scene, distance_ranges_m, matte_share, mean_light, premultiplied
 from mattingmfif.pixels.fill import push_pull
 
 Float32 = npt.NDArray[np.float32]
-Box = tuple[int, int, int, int]  # rows y0..y1, columns x0..x1
 
 #: a share of the range of inverse distance within which an unseen value belongs to the seen surface
 _SAME_SURFACE = 0.25
@@ -49,12 +50,20 @@ class PreparedLayer:
     """One layer: its packed pixels as pyramids, its distance, and what of it was invented."""
 
     def __init__(
-        self, layer: Layer, split_channels: bool, frame: Frame, range_m: tuple[float, float], view: Box
+        self,
+        layer: Layer,
+        box: tuple[slice, slice],
+        planes: Float32,
+        split_channels: bool,
+        frame: Frame,
+        range_m: tuple[float, float],
+        view: Box,
     ) -> None:
+        """A box of the layer, whose premultiplied planes are `planes`."""
         self._range_m, self._view = range_m, view
-        self.shape: tuple[int, int] = (layer.alpha.shape[0], layer.alpha.shape[1])
+        alpha, distance_m = layer.alpha[box], layer.distance_m
+        self.shape: tuple[int, int] = (alpha.shape[0], alpha.shape[1])
         self.frame = frame
-        planes = premultiplied(layer)
         self.is_opaque = planes.shape[0] == 3
         if split_channels:
             picks = [[c] if self.is_opaque else [c, 3] for c in range(3)]
@@ -63,10 +72,11 @@ class PreparedLayer:
             ]
         else:
             self._pyramids = [Pyramid(planes, self.shape, self.is_opaque, view=view)]
-        self.distance_m = layer.distance_m
-        if not isinstance(layer.distance_m, float):
-            self.distance_m = layer.distance_m if self.is_opaque else _carried_outwards(layer.distance_m, layer.alpha)
-        self._alpha, self._known = layer.alpha, layer.known
+        self.distance_m = distance_m
+        if not isinstance(distance_m, float):
+            distance_m = np.ascontiguousarray(distance_m[box])
+            self.distance_m = distance_m if self.is_opaque else _carried_outwards(distance_m, alpha)
+        self._alpha, self._known = alpha, None if layer.known is None else layer.known[box]
         self._known_pyramid: Pyramid | None = None
 
     def pyramid(self, channel: int | None) -> Pyramid:
@@ -95,9 +105,19 @@ class PreparedLayer:
         bent = surface + self._curvature(lens, per_dioptre * scale, width_px)
         return Radius(bent, surface, _greatest_px(bent))
 
-    def blurred(self, aperture: Aperture, radius: Radius, channel: int | None) -> Placed | None:
-        """The layer blurred and placed in the frame; None when it is transparent everywhere."""
-        return _blurred(self.pyramid(channel), aperture, radius)
+    def blurred(
+        self, aperture: Aperture, radius: Radius, channel: int | None, seen: Box | None = None
+    ) -> Placed | None:
+        """The layer blurred and placed in the frame; None when it is transparent everywhere.
+
+        What lies outside the box `seen` is hidden, and may be left out.
+        """
+        return _blurred(self.pyramid(channel), aperture, radius, seen)
+
+    def expect(self, widest_px: float) -> None:
+        """Say how large the radii are, without sign, that are going to be asked for."""
+        for pyramid in self._pyramids:
+            pyramid.widest_reach = math.ceil(widest_px) + 1
 
     def add_invented(
         self, invented: Float32, light: Float32, aperture: Aperture, radius: Radius, placed: Placed
@@ -136,17 +156,34 @@ class PreparedLayer:
 
 
 class PreparedScene:
-    """The layers of a scene, or of a window (rows y0..y1, columns x0..x1) of it, nearest first, ready to be blurred."""
+    """The layers of a scene, or of a window (rows y0..y1, columns x0..x1) of it, nearest first, ready to be blurred.
 
-    def __init__(self, scene: Scene, split_channels: bool, window: Box | None = None) -> None:
+    For windows the layers' `premultiplied` planes may be given, where there is memory to keep them, and `wanted`: the
+    box of the scene that the view is narrowed to.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        split_channels: bool,
+        window: Box | None = None,
+        planes: Sequence[Float32] | None = None,
+        wanted: Box | None = None,
+    ) -> None:
         self.split_channels = split_channels
         self._scene = scene
         whole = scene.part_of
         shape, corner = (scene.shape, (0, 0)) if whole is None else (whole.shape, whole.corner)
         view = (0, scene.shape[0], 0, scene.shape[1]) if whole is None else whole.view
+        if wanted is not None:
+            view = (
+                max(view[0], wanted[0]), min(view[1], wanted[1]), max(view[2], wanted[2]), min(view[3], wanted[3])
+            )  # fmt: skip
         layers = scene.ordered
         self.shape = scene.shape
+        box = (slice(None), slice(None))
         if window is not None:
+            box = (slice(window[0], window[1]), slice(window[2], window[3]))
             self.shape = (window[1] - window[0], window[3] - window[2])
             corner = (corner[0] + window[0], corner[1] + window[2])
             view = (
@@ -155,11 +192,18 @@ class PreparedScene:
                 max(view[2] - window[2], 0),
                 min(view[3] - window[2], self.shape[1]),
             )
-            layers = tuple(_cut(layer, window) for layer in layers)
         # all layers, also those that are not in the window: what is exact enough is decided for the whole picture
         self.layers = [
-            PreparedLayer(layer, split_channels, Frame(shape, corner), range_m, view)
-            for layer, range_m in zip(layers, distance_ranges_m(scene), strict=True)
+            PreparedLayer(
+                layer,
+                box,
+                premultiplied(layer, box) if planes is None else _cut_planes(planes[number], box),
+                split_channels,
+                Frame(shape, corner),
+                range_m,
+                view,
+            )
+            for number, (layer, range_m) in enumerate(zip(layers, distance_ranges_m(scene), strict=True))
         ]
 
     @cached_property
@@ -168,25 +212,21 @@ class PreparedScene:
         return tolerance(mean_light(self._scene), matte_share(self._scene))
 
 
-def _box(window: Box) -> tuple[slice, slice]:
-    return slice(window[0], window[1]), slice(window[2], window[3])
+def _cut_planes(planes: Float32, box: tuple[slice, slice]) -> Float32:
+    """A box of a layer's premultiplied planes, without alpha where it is opaque there."""
+    cut = planes[(slice(None), *box)]
+    opaque = len(cut) == 3 or cut[3].min() >= 1.0
+    return np.ascontiguousarray(cut[:3]) if opaque else cut  # what is not opaque is going to be cropped first
 
 
-def _cut(layer: Layer, window: Box) -> Layer:
-    box = _box(window)
-    distance = layer.distance_m if isinstance(layer.distance_m, float) else layer.distance_m[box]
-    known = None if layer.known is None else layer.known[box]
-    return Layer(layer.colour_linear[box], layer.alpha[box], distance, known=known)
-
-
-def _blurred(pyramid: Pyramid, aperture: Aperture, radius: Radius) -> Placed | None:
+def _blurred(pyramid: Pyramid, aperture: Aperture, radius: Radius, seen: Box | None = None) -> Placed | None:
     if pyramid.is_empty:
         return None
     if isinstance(radius.value, float):
-        return blur_flat(pyramid, radius.value, aperture)
+        return blur_flat(pyramid, radius.value, aperture, seen=seen)
     if radius.greatest_px < INVISIBLE_RADIUS_PX:
         return Placed(pyramid.planes, pyramid.y0, pyramid.x0)
-    return blur_receding(pyramid, radius.value, radius.slope_source, aperture)
+    return blur_receding(pyramid, radius.value, radius.slope_source, aperture, seen=seen)
 
 
 def _carried_outwards(distance_m: Float32, alpha: Float32) -> Float32:

@@ -77,11 +77,12 @@ def aperture_kernel(
     radius = abs(radius_px)
     wanted = max(4096.0, _POINTS_PER_PX * math.pi * radius * radius)
     count = min(_MOST_POINTS, 1 << math.ceil(math.log2(wanted)))
-    points = _points(aperture, count, 1 if radius_px > 0 else -1, field)
+    points, rim = _points(aperture, count, 1 if radius_px > 0 else -1, field)
     widest = radius / max(0.25, 1.0 - math.hypot(*slope))
     half = math.ceil(widest) + 1
     total = np.zeros((2 * half + 1, 2 * half + 1), np.float64)
-    splat_tent(points, float(radius_px), float(slope[0]), float(slope[1]), total)
+    cut = np.float32(rim[0] if rim else 0.0), np.float32(rim[1] if rim else 0.0), rim is not None
+    splat_tent(points, *cut, float(radius_px), float(slope[0]), float(slope[1]), total)
     total /= total.sum()
     while half > 0 and not (total[0].any() or total[-1].any() or total[:, 0].any() or total[:, -1].any()):
         total = total[1:-1, 1:-1]
@@ -91,14 +92,18 @@ def aperture_kernel(
     return kernel
 
 
-def _points(aperture: Aperture, count: int, side: int, field: tuple[float, float]) -> Float32:
-    """Points spread evenly over the opening, at least `count` of them or what of them a second rim leaves."""
+def _points(
+    aperture: Aperture, count: int, side: int, field: tuple[float, float]
+) -> tuple[Float32, tuple[float, float] | None]:
+    """Points spread evenly over the opening, and the middle of a second rim where one has still to cut them.
+
+    At least `count` of them, or what of them the rim leaves.
+    """
     rim = aperture.second_rim(field)
     if rim is None or aperture.spherical != 0.0:
-        return aperture_points(aperture, count, side, field)
+        return aperture_points(aperture, count, side, field), None
     # cheaper than carrying a new set of points to every outline: those of the whole opening, cut
-    whole = aperture_points(aperture.uncut, min(_MOST_POINTS, 2 * count), side)
-    return whole[(whole[:, 0] - rim[0]) ** 2 + (whole[:, 1] - rim[1]) ** 2 <= 1.0]
+    return aperture_points(aperture.uncut, min(_MOST_POINTS, 2 * count), side), rim
 
 
 def airy_kernel(lens: ThinLens, channel: int, image_width_px: float) -> Float32 | None:

@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 from mattingmfif.errors import UserError
 from mattingmfif.optics.aperture import Aperture
-from mattingmfif.optics.blur import Placed
+from mattingmfif.optics.blur import Box, Placed
 from mattingmfif.optics.field import fade_in, rows_of_cells
-from mattingmfif.optics.interaction import Blurred, add_correction, node_step, tolerance
+from mattingmfif.optics.interaction import NODES_BEYOND_PX, Blurred, add_correction, node_step, tolerance
 from mattingmfif.optics.kernels import mark_varying, over_in_place
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
 from mattingmfif.optics.prepared import PreparedLayer, PreparedScene, Radius
 from mattingmfif.optics.psf import airy_kernel
-from mattingmfif.optics.scene import Scene, distance_ranges_m, matte_share, mean_light
+from mattingmfif.optics.scene import Scene, distance_ranges_m, matte_share, mean_light, premultiplied
 
 Float32 = npt.NDArray[np.float32]
 
@@ -124,6 +124,11 @@ class _Stage:
         # a cat's eye is photographed in cells, which are cut out of the scene one after another
         self.uncut = scene if lens.aperture.cats_eye > 0.0 else None
         self.scene = PreparedScene(scene, self.split_channels) if self.uncut is None else None
+        self.planes = None  # of a window they are few enough to be kept for all cells and frames
+        if scene.part_of is not None and self.scene is not None:
+            self._expect(self.scene)
+        elif scene.part_of is not None:
+            self.planes = [premultiplied(layer) for layer in scene.ordered]
         self.tolerance_of_all = 0.0
         if self.uncut is not None and self.exact:
             self.tolerance_of_all = tolerance(mean_light(scene), matte_share(scene))
@@ -181,6 +186,7 @@ class _Stage:
         whole = self.uncut.part_of
         frame, corner = (self.shape, (0, 0)) if whole is None else (whole.shape, whole.corner)
         view = (0, self.shape[0], 0, self.shape[1]) if whole is None else whole.view
+        aside = NODES_BEYOND_PX if self.exact else 0
         shown_rows = -corner[0]
         for cells in rows_of_cells(frame, self.width_px, self.lens.aperture, greatest):
             start, end = (row - corner[0] for row in cells[0].rows)
@@ -203,7 +209,10 @@ class _Stage:
                     max(cell.window[2] - corner[1], 0),
                     min(cell.window[3] - corner[1], self.shape[1]),
                 )
-                scene = PreparedScene(self.uncut, self.split_channels, window)
+                wanted = None  # of a whole frame's cell all is photographed, as its shards have it
+                if whole is not None:
+                    wanted = (top - aside, bottom + aside, left - aside, right + aside)
+                scene = PreparedScene(self.uncut, self.split_channels, window, self.planes, wanted)
                 scene.tolerance = self.tolerance_of_all
                 aperture = cell.aperture(self.lens.aperture)
                 light, trusted, edges = self._photographed(scene, aperture, focus_distance_m, radius_scale, with_maps)
@@ -229,6 +238,22 @@ class _Stage:
             layer.radius_px(self.lens, focus_distance_m, self.width_px, shift_dioptres, radius_scale)
             for layer in scene.layers
         ]
+
+    def _expect(self, scene: PreparedScene) -> None:
+        """Tell the flat layers of a window how far they are going to be blurred: they keep what all frames need.
+
+        Whole frames are convolved in tiles, which take less memory, and lights keep their rounding to themselves.
+        """
+        shifts = self.lens.axial_colour_dioptres if self.split_channels else (0.0,)
+        for layer in scene.layers:
+            if isinstance(layer.distance_m, float) and self.lens.field_curvature_dioptres == 0.0:
+                layer.expect(
+                    max(
+                        layer.radius_px(self.lens, s, self.width_px, shift, self._scales(s)[1]).greatest_px
+                        for s in self.focus_distances_m
+                        for shift in shifts
+                    )
+                )
 
     def _greatest_px(self, focus_distance_m: float, radius_scale: float) -> float:
         """The greatest blur radius of anything in the scene, without sign, axial colour and curvature included."""
@@ -265,12 +290,15 @@ class _Stage:
         light = np.ones(scene.shape, np.float32)
         invented = np.zeros(scene.shape, np.float32) if with_trust else None
         seen: list[Blurred] = []
+        seen_before = False
         # where no blurred matte varies the layered product is the integral, and sharp pixels stay bit for bit
         varies = np.zeros(scene.shape, bool) if step else None
         for layer, radius in zip(scene.layers, radii, strict=True):
-            placed = layer.blurred(aperture, radius, channel)
+            # the map of boundaries knows hidden edges too
+            placed = layer.blurred(aperture, radius, channel, _lit(light) if seen_before and boundary is None else None)
             if placed is None:
                 continue
+            seen_before = True
             if invented is not None:
                 layer.add_invented(invented, light, aperture, radius, placed)
             if boundary is not None:
@@ -301,6 +329,14 @@ class _Stage:
             if kernel is not None:
                 plane = np.ascontiguousarray(image[..., channel])
                 image[..., channel] = cv2.filter2D(plane, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
+
+
+def _lit(light: Float32) -> Box:
+    """The box of what no nearer layer hides."""
+    rows, columns = np.flatnonzero(light.any(axis=1)), np.flatnonzero(light.any(axis=0))
+    if not rows.size:
+        return 0, 0, 0, 0
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def _mark_boundary(boundary: npt.NDArray[np.bool_], placed: Placed, layer: PreparedLayer, channel: int | None) -> None:

@@ -192,17 +192,18 @@ def composite_trust(scene: Scene) -> Float32:
     return np.asarray(np.clip(np.float32(1.0) - invented, 0.0, 1.0), np.float32)
 
 
-def premultiplied(layer: Layer) -> Float32:
-    """The layer as planes `[4,H,W]`: colour times alpha, then alpha; or its 3 colours where all of it is opaque."""
-    opaque = layer.alpha.min() >= 1.0
-    planes = np.empty((3 if opaque else 4, *layer.alpha.shape), np.float32)
+def premultiplied(layer: Layer, box: tuple[slice, slice] = (slice(None), slice(None))) -> Float32:
+    """The layer (or a box of it) as planes `[4,H,W]`: colour times alpha, then alpha; `[3,H,W]` where all is opaque."""
+    colour, alpha = layer.colour_linear[box], layer.alpha[box]
+    opaque = alpha.min() >= 1.0
+    planes = np.empty((3 if opaque else 4, *alpha.shape), np.float32)
     for c in range(3):
         if opaque:
-            planes[c] = layer.colour_linear[..., c]
+            planes[c] = colour[..., c]
         else:
-            np.multiply(layer.colour_linear[..., c], layer.alpha, out=planes[c])
+            np.multiply(colour[..., c], alpha, out=planes[c])
     if not opaque:
-        planes[3] = layer.alpha
+        planes[3] = alpha
     return planes
 
 
