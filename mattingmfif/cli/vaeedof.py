@@ -10,6 +10,11 @@ import click
 from mattingmfif.cli.group import FOLDER, cli
 from mattingmfif.errors import UserError
 
+PRECISION = click.option(
+    "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
+    help="auto: bfloat16 on CUDA, float32 on the CPU, where bfloat16 takes about half the time.",
+)  # fmt: skip
+
 
 @cli.command()
 @click.argument("frames", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -19,6 +24,7 @@ from mattingmfif.errors import UserError
 )
 @click.option("--align", type=click.Choice(["none", "translation", "homography"]), default="none", show_default=True)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+@PRECISION
 @click.option(
     "--tile", "tile_px", type=int, default=None, metavar="PX", help="Side of the tiles; smaller takes less memory."
 )
@@ -95,6 +101,7 @@ def ablate(dataset: Path, recipe: str, **words: Any) -> None:
 @click.option("--split", default="test", show_default=True)
 @click.option("--align", type=click.Choice(["none", "translation", "homography"]), default="none", show_default=True)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+@PRECISION
 @click.option("--limit", type=click.IntRange(min=1))
 def evaluate(folder: Path, out: Path, **words: Any) -> None:
     """Judge VAEEDOF beside classical fusion on a dataset's split, or on a folder of stacks."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,33 +30,22 @@ from mattingmfif.vaeedof.device import choose_device
 from mattingmfif.vaeedof.folders import StackFiles, find_stacks
 from mattingmfif.vaeedof.frames import read_stack
 from mattingmfif.vaeedof.fuse import fuse_frames, load_fuser
-from mattingmfif.vaeedof.metrics import FUSION_METRICS, MIN_SIDE_PX, fusion_metrics, psnr, ssim_map, to_grey
+from mattingmfif.vaeedof.metrics import MIN_SIDE_PX, fusion_metrics, psnr, ssim_map, to_grey
 from mattingmfif.vaeedof.metrics_learned import Distance, find_lpips
 from mattingmfif.vaeedof.model import VAEEDOF
 from mattingmfif.vaeedof.stacks import Stack, whole_stack
+from mattingmfif.vaeedof.standings import Row, markdown_table, wins_table
 
 Codes = npt.NDArray[Any]
 Report = Callable[[str], None]
-REGIONS = ("all", "boundary", "gap", "trusted")
 NETWORK, ORACLE = "vaeedof", "oracle"
 TRUSTED = 254.5 / 255
 CROP_PX = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One figure: a stack, a fuser, a region, a metric."""
-
-    stack: str
-    fuser: str
-    region: str
-    metric: str
-    value: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """All rows, and their means as a table for a person."""
+    """All rows, and for a person their means and how often each network is ahead."""
 
     rows: list[Row]
     table: str
@@ -221,34 +209,6 @@ def evaluate_files(
     return rows
 
 
-def means(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
-    """(metric, region) to fuser to the mean over stacks; infinite PSNR (nothing wrong) counts as 100 dB."""
-    collected: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        if not np.isnan(row.value):
-            collected[row.metric, row.region][row.fuser].append(
-                min(row.value, 100.0) if row.metric == "PSNR" else row.value
-            )
-    return {key: {fuser: float(np.mean(v)) for fuser, v in values.items()} for key, values in collected.items()}
-
-
-def markdown_table(rows: Sequence[Row]) -> str:
-    """Means as a Markdown table: a line a fuser, a column a metric and region."""
-    found = means(rows)
-    order = {name: k for k, name in enumerate(("PSNR", "SSIM", "LPIPS", *FUSION_METRICS))}
-    columns = sorted(found, key=lambda key: (order[key[0]], REGIONS.index(key[1])))
-    fusers = list(dict.fromkeys(row.fuser for row in rows))
-    titles = [metric if metric in (*FUSION_METRICS, "LPIPS") else f"{metric} {region}" for metric, region in columns]
-    lines = ["| fuser | " + " | ".join(titles) + " |", "|---" * (len(columns) + 1) + "|"]
-    for fuser in fusers:
-        cells = []
-        for key in columns:
-            value = found[key].get(fuser)
-            cells.append("-" if value is None else f"{value:.2f}" if key[0] == "PSNR" else f"{value:.4f}")
-        lines.append(f"| {fuser} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def evaluate_folder(
     folder: str | Path,
     out: str | Path,
@@ -289,7 +249,7 @@ def evaluate_folder(
         writer = csv.writer(stream)
         writer.writerow(["stack", "fuser", "region", "metric", "value"])
         writer.writerows([row.stack, row.fuser, row.region, row.metric, f"{row.value:.6g}"] for row in rows)
-    table = markdown_table(rows)
+    table = "\n\n".join(part for part in (markdown_table(rows), wins_table(rows, list(models))) if part)
     (out / "table.md").write_text(table + "\n", encoding="utf-8")
     report(table)
     return Evaluation(rows=rows, table=table)

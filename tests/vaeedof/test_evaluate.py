@@ -20,20 +20,14 @@ from mattingmfif.errors import UserError  # noqa: E402
 from mattingmfif.vaeedof import metrics_learned  # noqa: E402
 from mattingmfif.vaeedof.baselines import laplacian_pyramid, selection_oracle  # noqa: E402
 from mattingmfif.vaeedof.checkpoint import save_model  # noqa: E402
-from mattingmfif.vaeedof.evaluate import (  # noqa: E402
-    Row,
-    checkpoint_names,
-    evaluate_folder,
-    markdown_table,
-    means,
-    regions,
-)
+from mattingmfif.vaeedof.evaluate import checkpoint_names, evaluate_folder, regions  # noqa: E402
 from mattingmfif.vaeedof.examples import Examples  # noqa: E402
 from mattingmfif.vaeedof.metrics import FUSION_METRICS, psnr  # noqa: E402
 from mattingmfif.vaeedof.metrics_learned import find_lpips  # noqa: E402
 from mattingmfif.vaeedof.model import VAEEDOF  # noqa: E402
 from mattingmfif.vaeedof.settings import DataSettings, LossSettings, ModelSettings, Stages, StageSettings, TrainRecipe  # noqa: E402
 from mattingmfif.vaeedof.stacks import whole_stack  # noqa: E402
+from mattingmfif.vaeedof.standings import Row, markdown_table, means, wins_table  # noqa: E402
 from mattingmfif.vaeedof.train import train_from_recipe  # noqa: E402
 
 TINY = ModelSettings(
@@ -109,6 +103,22 @@ def test_means_leave_out_what_is_missing_and_bound_perfection() -> None:
     ]
     assert means(rows) == {("PSNR", "gap"): {"x": 70.0}}
     assert markdown_table(rows).splitlines()[-1] == "| x | 70.00 |"
+
+
+def test_wins_count_the_stacks_on_which_a_network_is_ahead() -> None:
+    figures = {"a": (30.0, 29.0, 28.0), "b": (30.0, 30.0, 31.0), "c": (30.0, None, 29.0)}
+    fusers = ("net", "gff", "average")
+    rows = [
+        Row(stack=stack, fuser=fuser, region="gap", metric="PSNR", value=value)
+        for stack, values in figures.items()
+        for fuser, value in zip(fusers, values, strict=True)
+        if value is not None
+    ]
+    lines = wins_table(rows, ["net"]).splitlines()
+    assert lines[0] == "| stacks on which a network is ahead | PSNR gap |"
+    assert "| net before gff | 1 of 2 |" in lines  # a tie is no win, a stack without the figure does not count
+    assert "| net before average | 2 of 3 |" in lines
+    assert wins_table([Row(stack="a", fuser="net", region="all", metric="EN", value=1.0)], ["net"]) == ""
 
 
 def test_training_and_judging_join_on_shards(small_dataset: Path, tmp_path: Path) -> None:
