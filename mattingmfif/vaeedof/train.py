@@ -170,6 +170,7 @@ def train_from_recipe(
     path = out
     for name in stages:
         s: StageSettings = getattr(recipe.stages, name)
+        lesson = _lesson(name, recipe, out, teacher, seed)
         examples = Examples(
             dataset, _stage_data(recipe, name), recipe.losses, crop_px=s.crop_px,
             seed=seed * len(STAGES) + STAGES.index(name),
@@ -179,7 +180,6 @@ def train_from_recipe(
         identity = {"recipe": recipe.to_plain(), "seed": seed, "data": examples.identity(), "teacher": named}
         story = {**identity, "samples": len(examples.clean.numbers), "torch": torch.__version__}
         write_aside(out / "train.json", json.dumps(story, indent=1, sort_keys=True).encode())
-        lesson = _lesson(name, recipe, out, teacher, seed)
         average = run_stage(
             name, lesson, recipe, examples, out, seed=seed, device=chosen, identity=identity, stop_after=stop_after,
             workers=workers, validation=Validation(dataset, s.crop_px) if name == "fusion" else None, report=report,
