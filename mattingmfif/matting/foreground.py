@@ -84,6 +84,8 @@ def clean_tails(fractions: Sequence[Float32], tail: float) -> list[Float32]:
 
 
 def _without_specks(fraction: Float32, strongest: float) -> Float32:
+    if not fraction.size:  # a subject that others took over; OpenCV crashes on empty arrays
+        return fraction
     count, labels = cv2.connectedComponents((fraction > 0).astype(np.uint8), connectivity=8)
     if count <= 2 or strongest <= 0:
         return np.asarray(fraction, np.float32)

@@ -35,7 +35,7 @@ def subjects_from_user(photo_srgb: Float32, settings: MattingSettings, user: Use
     elif user.scribbles is not None:
         kind, masks = "scribbles", list(_from_scribbles(small, user.scribbles))
     else:
-        kind, masks = "box", [_from_box(small, box, photo_srgb.shape) for box in user.boxes]
+        kind, masks = "box", [_from_box(small, box, photo_srgb.shape) for box in user.boxes[: settings.max_subjects]]
     if len(masks) > settings.max_subjects:
         masks = masks[: settings.max_subjects]
         if labels is not None:
@@ -122,6 +122,8 @@ def _more_like(small: Float32, own: Mask, others: Mask) -> Mask:
         others[[0, -1]] = True
         others[:, [0, -1]] = True
         others &= ~own
+    if not others.any():
+        return np.ones(own.shape, bool)
     costs = []
     for strokes in (own, others):
         distance = cv2.distanceTransform((~strokes).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)

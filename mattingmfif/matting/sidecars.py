@@ -103,11 +103,13 @@ def _listed(folder: Path, stem: str) -> Iterator[Path]:
 
 def _load(file: Path, source_shape: tuple[int, int], target: tuple[int, int]) -> npt.NDArray[Any]:
     try:
-        pixels = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, cv2.error) as error:
-        raise Refused(
-            "matte-unreadable", f"{file.name}: {' '.join(str(error).split())[:120]}", stage="matte"
-        ) from error
+        content = file.read_bytes()
+    except OSError as error:
+        raise Refused("matte-unreadable", f"{file.name}: {error.strerror or error}", stage="matte") from error
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+    except cv2.error:  # whose words name a line of its source
+        pixels = None
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         raise Refused("matte-unreadable", f"{file.name}: not an 8 or 16 bit image", stage="matte")
     if pixels.shape[:2] not in (source_shape, target):

@@ -3,7 +3,8 @@
 Two kinds, always named by the user, because no file says which it is:
 
     metres     distances. Millimetres in a 16-bit PNG (as depth cameras write them), metres in .npy, .pfm and .exr.
-               +inf, and anything from 1e9 m on, is infinitely far; 0, negative and NaN values are unknown.
+               +inf, and anything from 1e9 m on, is infinitely far; 0 (and less than 1e-6 m), negative and NaN values
+               are unknown.
     disparity  larger is nearer, in any unit. 0 is infinitely far; negative, NaN and +inf values are unknown. The
                smallest and largest positive value are laid on `far_m` and `near_m`, linearly in 1 / distance.
 
@@ -27,8 +28,8 @@ from mattingmfif.pixels.colour import Float32
 from mattingmfif.pixels.surfaces import enlarged_surfaces, sampled_at
 
 KINDS = ("metres", "disparity")
-#: renderers write such numbers for what no ray hit
-INFINITE_FROM_M = 1e9
+#: renderers write such numbers for what no ray hit; and nothing is nearer than a micrometre
+INFINITE_FROM_M, NOTHING_BELOW_M = 1e9, 1e-6
 #: how far the ratio of the sides may differ from the photo's, and how many times larger the photo may be
 ASPECT_TOLERANCE, MOST_ENLARGED = 0.01, 32
 
@@ -82,7 +83,8 @@ def depth_from_numbers(
     if not stretched:
         _check_size(values.shape, shape)
     scale = 0.001 if kind == "metres" and np.issubdtype(values.dtype, np.integer) else 1.0
-    numbers = values.astype(np.float32) * np.float32(scale)
+    with np.errstate(over="ignore"):  # beyond float32 is infinitely far, or no disparity
+        numbers = values.astype(np.float32) * np.float32(scale)
     distance_m = _from_metres(numbers) if kind == "metres" else _from_disparity(numbers, near_m, far_m)
     with np.errstate(invalid="ignore"):
         trusted = distance_m > 0
@@ -117,7 +119,8 @@ def _at_size(
 
 def _from_metres(numbers: Float32) -> Float32:
     with np.errstate(invalid="ignore"):
-        return np.where(numbers >= INFINITE_FROM_M, np.float32(np.inf), numbers)
+        known = np.where(numbers >= NOTHING_BELOW_M, numbers, np.float32(np.nan))
+        return np.where(known >= INFINITE_FROM_M, np.float32(np.inf), known)
 
 
 def _from_disparity(disparity: Float32, near_m: float | None, far_m: float | None) -> Float32:

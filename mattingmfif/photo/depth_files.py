@@ -49,7 +49,8 @@ def _read_npy(file: Path) -> npt.NDArray[Any]:
 
 
 def _read_png(file: Path) -> npt.NDArray[Any] | None:
-    return cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    content = file.read_bytes()
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
 
 
 def _read_pfm(file: Path) -> npt.NDArray[np.float32]:

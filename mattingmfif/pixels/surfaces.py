@@ -11,7 +11,7 @@ import numpy.typing as npt
 Float32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-#: neighbours that differ by more than this share of the largest value belong to two surfaces
+#: neighbours that differ by more than this share of what most values stay below belong to two surfaces
 EDGE_SHARE = 0.02
 
 
@@ -31,7 +31,8 @@ def enlarged_surfaces(values: Float32, known: Mask, height: int, width: int) -> 
     """
     rows, row_share = _positions(values.shape[0], height)
     columns, column_share = _positions(values.shape[1], width)
-    largest = float(np.abs(values[known]).max(initial=0.0))
+    # not of the largest: one wild value must not make all others one surface
+    most = float(np.percentile(np.abs(values[known]), 95)) if known.any() else 0.0
     out = np.empty((height, width), np.float32)
     out_known = np.empty((height, width), bool)
     for start in range(0, height, 256):  # by bands of rows: eight planes of the whole size would not be small
@@ -48,7 +49,7 @@ def enlarged_surfaces(values: Float32, known: Mask, height: int, width: int) -> 
                 weights.append(np.asarray(share, np.float32))
         corner, weight, there = np.stack(corners), np.stack(weights), np.stack(known_corners)
         out_known[part] = np.take_along_axis(there, weight.argmax(axis=0)[None], axis=0)[0]
-        out[part] = _without_mixing(corner, weight * there, there, EDGE_SHARE * largest)
+        out[part] = _without_mixing(corner, weight * there, there, EDGE_SHARE * most)
     return out, out_known
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mattingmfif.dataset.intake import Inputs, Scanned, ScanTask, examine
 from mattingmfif.dataset.recipe import load_recipe
-from mattingmfif.errors import REASONS
+from mattingmfif.errors import REASONS, Refused
 from mattingmfif.matting.layers import estimate_layers
+from mattingmfif.matting.sidecars import read_user_input
 
 HEIGHT, WIDTH = 200, 256
 
@@ -99,6 +103,94 @@ def test_several_equal_subjects_become_layers_of_their_own(scanned, photo):
     assert np.isfinite(layers.reassembled()).all()
 
 
+@pytest.mark.parametrize("kind", ["alpha", "mask"])
+def test_subjects_that_lie_in_the_same_place_are_layers_or_a_reason(scanned, photo, kind):
+    """The last of them keeps no pixel of its own, where OpenCV used to crash on an array without any."""
+    verdict, prepared, subjects, recipe = scanned(photo, {f"{kind}.{number}": disc() for number in (1, 2, 3)})
+    assert isinstance(verdict, Scanned), verdict
+    reason = ""
+    try:
+        assert np.isfinite(prepared.layers(subjects, recipe).reassembled()).all()
+    except Refused as refused:
+        reason = refused.reason
+    assert reason in ("", "empty-matte", "uncertain-matte")
+
+
+def test_fifty_boxes_are_as_many_subjects_as_the_recipe_allows(tmp_path, tiny_recipe, photo):
+    cv2.imwrite(str(tmp_path / "p.png"), photo)
+    (tmp_path / "p.box.txt").write_text("60 40 200 170\n" * 50)
+    recipe = load_recipe(str(tiny_recipe)).replaced({"matting.segmenter": "classical"})
+    task = ScanTask(path="p.png", recipe=recipe, inputs=Inputs(src=tmp_path), licence=None, default_licence=None)
+    verdict = examine(task)[0]
+    assert verdict.subjects == recipe.matting.max_subjects
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "reason"),
+    [
+        ("alpha.png", b"", "matte-unreadable"),
+        ("alpha.png", b"hello", "matte-unreadable"),
+        ("mask.png", cv2.imencode(".png", disc())[1].tobytes()[:-200], "matte-unreadable"),
+        ("alpha.tif", cv2.imencode(".tif", disc().astype(np.float32))[1].tobytes(), "matte-unreadable"),
+        ("scribbles.png", cv2.imencode(".png", np.full((HEIGHT, WIDTH), 255, np.uint8))[1].tobytes(), "full-matte"),
+        ("scribbles.png", cv2.imencode(".png", np.full((HEIGHT, WIDTH), 128, np.uint8))[1].tobytes(), "empty-matte"),
+        ("trimap.png", cv2.imencode(".png", np.full((HEIGHT, WIDTH), 128, np.uint8))[1].tobytes(), "empty-matte"),
+        ("alpha.png", cv2.imencode(".png", disc() // 255)[1].tobytes(), "empty-matte"),  # 0 and 1 of 255
+        ("box.txt", b"", "box-invalid"),
+        ("box.txt", b"nan 0 10 10", "box-invalid"),
+        ("box.txt", b"0 0 257 200", "box-invalid"),
+        ("box.txt", b"50 50 40 60", "box-invalid"),
+        ("box.txt", b"0 0 256 200", "full-matte"),
+        ("box.txt", b"\xff\xfe\x00", "box-invalid"),
+    ],
+)
+def test_a_file_beside_the_photo_that_says_nothing_usable_is_refused(
+    tmp_path, tiny_recipe, photo, kind, content, reason, recwarn
+):
+    cv2.imwrite(str(tmp_path / "p.png"), photo)
+    (tmp_path / f"p.{kind}").write_bytes(content)
+    recipe = load_recipe(str(tiny_recipe)).replaced({"matting.segmenter": "classical"})
+    task = ScanTask(path="p.png", recipe=recipe, inputs=Inputs(src=tmp_path), licence=None, default_licence=None)
+    verdict = examine(task)[0]
+    assert verdict.reason == reason, verdict
+    assert "/" not in verdict.detail.replace(reason, "")  # neither a path of this machine nor a library's source
+    assert not recwarn.list
+
+
+def as_png(image, **options):
+    content = io.BytesIO()
+    image.save(content, "PNG", **options)
+    return content.getvalue()
+
+
+def palette_of(mask, colours):
+    picture = Image.fromarray((mask > 0).astype(np.uint8), "P")
+    picture.putpalette([*colours, *[0] * (768 - len(colours))])
+    return picture
+
+
+def plain(code):
+    return Image.new("L", (WIDTH, HEIGHT), code)
+
+
+MATTES = {
+    "1 bit": as_png(Image.fromarray(disc()).convert("1")),
+    "2 bits": as_png(Image.fromarray(disc() // 255 * 3), bits=2),
+    "a grey palette": as_png(palette_of(disc(), [0, 0, 0, 255, 255, 255])),
+    "16 bits": cv2.imencode(".png", disc().astype(np.uint16) * 257)[1].tobytes(),
+    "grey with an opaque alpha": as_png(Image.merge("LA", [Image.fromarray(disc()), plain(255)])),
+    "white with an alpha": as_png(Image.merge("LA", [plain(255), Image.fromarray(disc())])),
+    "a cut-out in colours": as_png(Image.merge("RGBA", [plain(9), plain(99), plain(200), Image.fromarray(disc())])),
+}
+
+
+@pytest.mark.parametrize("form", MATTES)
+def test_a_matte_means_the_same_in_every_form_of_png(tmp_path, form):
+    (tmp_path / "p.alpha.png").write_bytes(MATTES[form])
+    (alpha,) = read_user_input(tmp_path, "p.jpg", (HEIGHT, WIDTH)).alphas
+    np.testing.assert_array_equal(alpha, disc() / np.float32(255))
+
+
 def test_a_photo_smaller_than_the_scale_of_the_solve_is_taken_apart_at_its_own_size(scanned, photo):
     verdict, prepared, subjects, recipe = scanned(photo, {"mask": disc()}, matting__solve_long_side_px=2048)
     assert verdict.subjects == 1
@@ -120,7 +212,6 @@ def test_pictures_of_impossible_shapes_are_refused(scanned, shape, reason):
 
 @pytest.mark.parametrize("shape", [(24, 480), (480, 24), (300, 1), (1, 300), (2, 2), (1, 1)])
 def test_matting_itself_gives_finite_layers_or_a_reason_for_any_shape(shape):
-    from mattingmfif.errors import Refused
     from mattingmfif.matting import MattingSettings, UserInput, find_subjects
     from mattingmfif.pixels.colour import linear_to_srgb
 

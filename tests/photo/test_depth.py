@@ -167,3 +167,27 @@ def test_what_a_renderer_calls_very_far_is_infinitely_far(tmp_path):
     depth = read_depth(_save(tmp_path, values), "metres", None, None, SHAPE)
     assert np.isinf(depth.distance_m[0]).all()
     assert depth.trusted.all()
+
+
+@pytest.mark.parametrize("kind", ["metres", "disparity"])
+@pytest.mark.parametrize("dtype", ["float16", ">f4", "float64", "int8", "uint8", "int64", "uint64"])
+def test_whatever_numbers_a_map_holds_distances_come_back_or_a_reason(tmp_path, kind, dtype, recwarn):
+    rng = np.random.default_rng(0)
+    odd = [0.0, 1.0, 3.0, 100.0]
+    if np.dtype(dtype).kind == "f":
+        odd += [np.nan, np.inf, -np.inf, -5.0]
+        odd += {"float16": [6e4], ">f4": [1e-45, 1e30], "float64": [1e300, 1e-300]}[dtype]
+    elif np.dtype(dtype).kind == "i":
+        odd += [-7, np.iinfo(dtype).min]
+    else:
+        odd += [np.iinfo(dtype).max]
+    for values in (rng.choice(np.array(odd, dtype), (6, 9)), *(np.full((6, 9), value, dtype) for value in odd)):
+        reason = None
+        try:
+            depth = read_depth(_save(tmp_path, values), kind, 1.0, 20.0, (24, 36))
+            assert (depth.distance_m > 0).all()
+            assert depth.distance_m.dtype == np.float32
+        except Refused as refused:
+            reason = refused.reason
+        assert reason in (None, "depth-unknown")
+    assert not recwarn.list
