@@ -23,6 +23,7 @@ REASONS: dict[str, str] = {
     "transparent": "the picture has transparent pixels; a cut-out belongs beside the photo as name.alpha.png",
     "cmyk-without-profile": "CMYK inks without a colour profile have no defined colours",
     "unsupported-profile": "the colour profile is damaged, or of a kind that cannot be applied to these pixels",
+    "unsupported-format": "a format that needs an extra which is not installed (HEIC: mattingmfif[heic])",
     "unsupported-pixels": "pixels of a kind that is not read (floating point, Lab, ...)",
     "unreadable": "the operating system cannot read the file",
     "bad-name": "the file's name is not valid UTF-8",

@@ -22,6 +22,7 @@ DOORS = {
     "rembg": ["matting/"],
     "onnxruntime": ["matting/"],
     "OpenEXR": ["photo/depth_files.py"],
+    "pillow_heif": ["photo/heif.py"],
     "pyarrow": ["dataset/", "photo/sources.py"],
     "joblib": ["dataset/engines.py"],
     "dask": ["dataset/engines.py"],

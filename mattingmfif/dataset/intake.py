@@ -27,7 +27,7 @@ from mattingmfif.matting.layers import Cutouts, estimate_layers
 from mattingmfif.matting.segment import find_subjects
 from mattingmfif.matting.sidecars import matte_files, read_user_input
 from mattingmfif.matting.subjects import Subjects, UserInput
-from mattingmfif.photo.depth import depth_from_numbers, find_depth, read_depth
+from mattingmfif.photo.depth import depth_from_numbers, find_depth, read_depth, read_depth_within
 from mattingmfif.photo.duplicates import perceptual_hash
 from mattingmfif.photo.gates import SharpnessReport, check_parts, check_sharpness, check_size, clean_grain
 from mattingmfif.photo.images import file_sha256, open_photo
@@ -233,8 +233,11 @@ def _depth_of(
     near_m, far_m, shape = settings.near_m, settings.far_m, (linear.shape[0], linear.shape[1])
     file = inputs.depth_file(path)
     model: dict[str, str] = {}
+    within = None if file is not None else read_depth_within(Path(inputs.src) / path, near_m, far_m, shape)
     if file is not None:
         depth = read_depth(file, settings.kind, near_m, far_m, shape)
+    elif within is not None:
+        depth = within
     elif settings.model:
         weights = inputs.depth_model or Path(settings.model)
         numbers = predicted_depth(linear_to_srgb(linear), weights, settings.model_sha256)

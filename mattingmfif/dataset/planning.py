@@ -187,7 +187,7 @@ def photos_and_inputs(request: Request) -> tuple[list[str], Inputs]:
     paths = found[: request.limit]
     if not paths:
         raise UserError(
-            f"--src {redacted(str(request.src))}: no photographs in it (jpg, png, tif, webp); "
+            f"--src {redacted(str(request.src))}: no photographs in it (jpg, png, tif, webp, heic); "
             "`mattingmfif samples DIR` writes some",
             exit_code=EXIT_FAULTS,
         )

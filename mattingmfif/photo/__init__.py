@@ -2,6 +2,7 @@
 
 sources    folder -> paths, licences
 icc        colour profiles that are a matrix and curves, in float
+heif       HEIC pictures and the depth in them
 images     file   -> Photo (linear light, sRGB primaries), and back
 gates      is it large enough, and sharp all over?
 duplicates perceptual hashes and groups of near-duplicates

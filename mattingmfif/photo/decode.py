@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from mattingmfif.errors import Refused
 from mattingmfif.photo import icc
+from mattingmfif.photo.heif import heif_picture, holds_heif
 from mattingmfif.photo.sources import FORMATS_OF_SUFFIX
 
 Codes = npt.NDArray[np.uint8 | np.uint16]
@@ -60,6 +61,10 @@ def decode(content: bytes, path: str, *, max_pixels: int) -> Decoded:
 
 def _open(content: bytes, path: str, max_pixels: int) -> Image.Image:
     suffix = PurePosixPath(path).suffix.lower()
+    if holds_heif(content):
+        if "HEIF" not in FORMATS_OF_SUFFIX.get(suffix, frozenset()):
+            raise Refused("wrong-suffix", f"the file is named {suffix or 'without suffix'} but holds HEIF")
+        return heif_picture(content, max_pixels)
     try:
         image = Image.open(io.BytesIO(content))
     except Image.DecompressionBombError as error:

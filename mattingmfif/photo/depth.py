@@ -24,6 +24,8 @@ import numpy.typing as npt
 
 from mattingmfif.errors import Refused, UserError
 from mattingmfif.photo.depth_files import SUFFIXES, read_numbers
+from mattingmfif.photo.heif import SUFFIXES as HEIF_SUFFIXES
+from mattingmfif.photo.heif import heif_depth
 from mattingmfif.pixels.colour import Float32
 from mattingmfif.pixels.surfaces import enlarged_surfaces, sampled_at
 
@@ -59,8 +61,28 @@ def find_depth(folder: Path | str, rel_path: str) -> Path | None:
 
 
 def read_depth(path: Path | str, kind: str, near_m: float | None, far_m: float | None, shape: tuple[int, int]) -> Depth:
-    """The distances in a depth file for a photo of `shape` (H, W); raises `Refused` for an unusable file."""
-    return depth_from_numbers(read_numbers(Path(path)), kind, near_m, far_m, shape)
+    """The distances in a depth file for a photo of `shape` (H, W); raises `Refused` for an unusable file.
+
+    A HEIC picture with depth in it is one too, and says itself of which kind that is.
+    """
+    file = Path(path)
+    if file.suffix.lower() in HEIF_SUFFIXES:
+        depth = read_depth_within(file, near_m, far_m, shape)
+        if depth is None:
+            raise Refused("depth-unreadable", "the HEIC picture has no depth in it", stage="depth")
+        return depth
+    return depth_from_numbers(read_numbers(file), kind, near_m, far_m, shape)
+
+
+def read_depth_within(photo: Path, near_m: float | None, far_m: float | None, shape: tuple[int, int]) -> Depth | None:
+    """The depth that lies in a photograph's own file (HEIC), None where there is none. Raises `Refused` as above."""
+    if photo.suffix.lower() not in HEIF_SUFFIXES:
+        return None
+    try:
+        found = heif_depth(photo.read_bytes())
+    except OSError as error:
+        raise Refused("depth-unreadable", f"{error.strerror or error}", stage="depth") from error
+    return None if found is None else depth_from_numbers(*found, near_m, far_m, shape)
 
 
 def depth_from_numbers(

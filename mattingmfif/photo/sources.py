@@ -21,6 +21,8 @@ FORMATS_OF_SUFFIX: dict[str, frozenset[str]] = {
     ".tif": frozenset({"TIFF"}),
     ".tiff": frozenset({"TIFF"}),
     ".webp": frozenset({"WEBP"}),
+    ".heic": frozenset({"HEIF"}),
+    ".heif": frozenset({"HEIF"}),
 }
 #: `flower.alpha.png` beside `flower.jpg` tells something about that photograph; it is not one itself
 SIDECAR_KINDS = ("alpha", "mask", "trimap", "scribbles", "plate", "depth", "box")
