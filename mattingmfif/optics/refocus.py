@@ -142,20 +142,35 @@ def depth_cuts(nearness_px: Float32, jumps: Mask) -> list[float]:
     """Thresholds that separate every jump of `nearness_px`, as few as possible and at most MOST_LAYERS - 1.
 
     Each jump is an interval of nearness; the fewest points that stab all intervals, each in the middle of what its
-    intervals have in common. When they are too many, smaller jumps are given up.
+    intervals have in common. When they are too many, smaller jumps are given up; of equal ones as many are cut as there
+    is room for, spread over the range.
     """
     if not jumps.any():
         return []
     box = np.ones((5, 5), np.uint8)
     high = np.asarray(cv2.dilate(nearness_px, box)[jumps], np.float32)
     low = np.asarray(cv2.erode(nearness_px, box)[jumps], np.float32)
-    least = _JUMP_PX
+    least, given_up = _JUMP_PX, list[float]()
     while True:
         wide = high - low > least
         points = _stabs(low[wide], high[wide])
         if len(points) < MOST_LAYERS:
-            return points
-        least *= 1.3
+            return _filled_up(points, given_up, [float(nearness_px.min()), float(nearness_px.max())])
+        least, given_up = least * 1.3, points
+
+
+def _filled_up(points: list[float], given_up: list[float], ends: list[float]) -> list[float]:
+    """The points, and of those given up last the farthest from all others, up to MOST_LAYERS - 1, with a jump between.
+
+    All jumps may be given up at once: a flight of equal steps would stay one surface.
+    """
+    points = list(points)
+    while given_up and len(points) < MOST_LAYERS - 1:
+        farthest = max(given_up, key=lambda point: min(abs(point - other) for other in (*points, *ends)))
+        if min(abs(farthest - other) for other in points or [np.inf]) < _JUMP_PX:
+            break
+        points.append(farthest)
+    return points
 
 
 def _stabs(low: Float32, high: Float32) -> list[float]:

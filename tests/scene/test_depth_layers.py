@@ -10,6 +10,7 @@ import numpy as np
 
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.optics import composite, composite_trust
+from mattingmfif.optics.refocus import depth_cuts
 from mattingmfif.scene.distances import largest_blur_radius_px
 from mattingmfif.scene.draw import stage_rng
 from mattingmfif.scene.in_place import DepthMap, in_place_shot
@@ -63,6 +64,21 @@ def test_a_depth_map_without_edges_stays_one_receding_surface() -> None:
     assert cut.alphas == ()
     np.testing.assert_array_equal(cut.scene.layers[0].distance_m, whole.scene.layers[0].distance_m)
     assert cut.focus_distance_m == whole.focus_distance_m
+
+
+def test_a_flight_of_equal_steps_is_cut_into_as_many_layers_as_a_sample_has() -> None:
+    step = np.arange(900) // 90
+    _, shot = shot_of(np.broadcast_to(1 / (0.1 + 0.1 * step), (40, 900)).astype(np.float32))
+    assert len(shot.layers) == 6
+    assert shot.scene.ordered[0].greatest_distance_m < 1.3
+    # each cut lies in a step of its own, and never do more than two steps in a row stay uncut
+    levels_px = np.arange(10) * 20.0
+    nearness = np.broadcast_to(levels_px[step], (40, 900)).astype(np.float32)
+    box = np.ones((5, 5), np.uint8)
+    cuts = np.sort(depth_cuts(nearness, cv2.dilate(nearness, box) - cv2.erode(nearness, box) > 3))
+    steps_cut = np.searchsorted(levels_px, cuts)
+    assert len(set(steps_cut)) == len(cuts) == 5
+    assert np.diff([0, *steps_cut, 10]).max() <= 3
 
 
 def test_more_steps_than_a_sample_has_layers_are_cut_at_the_greatest() -> None:
