@@ -21,7 +21,7 @@ from mattingmfif.dataset.files import inside, is_remote, list_folder
 from mattingmfif.dataset.plan import Reject, stays_inside
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.dataset.remote import fetch_file
-from mattingmfif.errors import Refused
+from mattingmfif.errors import Refused, UserError
 from mattingmfif.matting.depth_model import predicted_depth
 from mattingmfif.matting.layers import Cutouts, estimate_layers
 from mattingmfif.matting.segment import find_subjects
@@ -330,6 +330,8 @@ def examine(task: ScanTask) -> tuple[Scanned | Reject, Prepared | None, Subjects
         reject = Reject(
             path=task.path, sha256=digest, stage=refused.stage, reason=refused.reason, detail=refused.detail
         )
+    except UserError:
+        raise  # what was asked for cannot be done, with any photograph
     except (MemoryError, OSError, ValueError, ArithmeticError, LookupError, TypeError, RuntimeError) as error:
         # a photograph must never end the scan; the row says what to report
         detail = f"{type(error).__name__}: {error}"

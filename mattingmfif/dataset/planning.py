@@ -20,7 +20,7 @@ from mattingmfif.dataset.remote import mirrored, walk
 from mattingmfif.dataset.scan import homes_of, settle
 from mattingmfif.errors import EXIT_FAULTS, UserError
 from mattingmfif.matting.depth_model import check_depth_model
-from mattingmfif.matting.models import available_model
+from mattingmfif.matting.models import needed_model
 from mattingmfif.matting.segment import choose_segmenter
 from mattingmfif.photo.overrides import read_overrides, refuse_unknown_paths
 from mattingmfif.photo.sources import find_photos, names_photo, read_licences
@@ -82,13 +82,13 @@ Tell = Callable[[Progress], None]
 def resolved(request: Request) -> Request:
     """The request with `auto` decided and models pinned to the files that lie here, once for the whole build.
 
-    Raises UserError for a depth model that is not there or gives no depth.
+    Raises UserError for a model that is not there, and for one of depth that gives none.
     """
     matting, depth = request.recipe.matting, request.recipe.depth
     segmenter, _ = choose_segmenter(matting, any_given=request.mattes is not None)
     keys = {"matting.segmenter": segmenter}
-    weights = available_model(matting.rembg_model) if segmenter == "rembg" else None
-    if weights is not None:
+    if segmenter == "rembg":
+        weights = needed_model(matting.rembg_model)
         _refuse_other_file("matting.rembg", weights.path, matting.rembg_sha256, weights.sha256)
         keys |= {"matting.rembg_model": matting.rembg_model or weights.name, "matting.rembg_sha256": weights.sha256}
     if not depth.model:

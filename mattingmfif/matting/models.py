@@ -86,6 +86,18 @@ def file_digest(path: Path) -> str:
     return _sha256(path, path.stat().st_mtime_ns)
 
 
+def needed_model(name: str) -> Model:
+    """The model that `available_model` finds; UserError, one line, where there is none."""
+    model = available_model(name)
+    if model is None:
+        wanted = name or "any of " + ", ".join(ALLOWED_MODELS)
+        raise UserError(
+            f"segmenter rembg: no weights of {wanted} on disk (or rembg is not installed); "
+            "put the .onnx file into U2NET_HOME, or use --segmenter classical"
+        )
+    return model
+
+
 def fetch_weights(settings: MattingSettings) -> Model:
     """The model that the settings name, downloaded into rembg's folder if it is not on disk: a person asked for that.
 
@@ -120,13 +132,7 @@ def subjects_from_model(photo_srgb: Float32, settings: MattingSettings) -> Subje
 
     Raises UserError where no weights are on disk, `Refused("no-subject")` where the model finds nothing usable.
     """
-    model = available_model(settings.rembg_model)
-    if model is None:
-        wanted = settings.rembg_model or "any of " + ", ".join(ALLOWED_MODELS)
-        raise UserError(
-            f"segmenter rembg: no weights of {wanted} on disk (or rembg is not installed); "
-            "put the .onnx file into U2NET_HOME, or use --segmenter classical"
-        )
+    model = needed_model(settings.rembg_model)
     if settings.rembg_sha256 and model.sha256 != settings.rembg_sha256:
         raise UserError(f"rembg_model: {model.path} is not the file that was planned ({settings.rembg_sha256[:16]}…)")
     small = reduced_photo(photo_srgb, _LONG_SIDE_PX)

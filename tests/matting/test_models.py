@@ -179,3 +179,52 @@ def test_without_rembg_the_package_says_so_and_works(home, monkeypatch, brightne
     monkeypatch.setattr(models, "find_spec", lambda name: None)
     assert models.available_model("u2net") is None
     assert choose_segmenter(MattingSettings(), any_given=False)[0] == "classical"
+
+
+HIDE = """
+import sys
+from importlib.machinery import PathFinder
+
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] in ("rembg", "onnxruntime", "OpenEXR", "pillow_heif", "torch"):
+            return None
+        return PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
+"""
+
+
+def test_where_no_extra_is_installed_a_build_runs_and_what_needs_one_says_so(
+    small_photos, tiny_recipe, mattingmfif, tmp_path, brightness_model
+):
+    """In processes, workers among them, that cannot find the libraries."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(HIDE)
+    (tmp_path / "u2net.onnx").write_bytes(brightness_model)
+    env = {"PYTHONPATH": str(tmp_path / "site"), "U2NET_HOME": str(tmp_path)}
+    out = tmp_path / "out"
+    words = ("build", "--src", small_photos, "--out", out, "--recipe", tiny_recipe, "--jobs", 1, "--limit", 1)
+    done = mattingmfif(*words, env=env)
+    assert done.returncode == 0, done.stderr
+    assert 'segmenter = "classical"' in (out / "recipe.lock.toml").read_text()
+    assert mattingmfif("verify", out, env=env).returncode == 0
+    for option, sentence in (
+        (("--segmenter", "rembg"), "rembg is not installed"),
+        (("--depth-model", tmp_path / "u2net.onnx", "--depth-model-kind", "metres"), "onnxruntime is not installed"),
+        (("--allow-download", "--rembg-model", "u2net"), "rembg is not installed"),
+    ):
+        done = mattingmfif(*words, *option, env=env)
+        assert done.returncode == 2
+        assert sentence in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+@needs_rembg
+def test_weights_that_are_none_end_the_scan_with_one_line(home, small_photos, tiny_recipe, mattingmfif, tmp_path):
+    (home / "u2net.onnx").write_bytes(b"not a model")
+    words = ("--src", small_photos, "--recipe", tiny_recipe, "--jobs", 1, "--segmenter", "rembg")
+    done = mattingmfif("build", "--out", tmp_path / "out", *words)
+    assert done.returncode == 2
+    assert "is not a model that onnxruntime can load" in done.stderr.splitlines()[-1]
