@@ -6,7 +6,8 @@ with `margin_px` more on each side where a composite scene has a margin:
     layer_colour_k    sRGB codes `[H,W,3]`, 0 where the matte is 0
     layer_alpha_k     uint16 matte where there is a margin; without one `alpha_k` is the canvas itself
     layer_known_k     uint8 share of the colour that was photographed, absent where all of it was
-    layer_distance_k  uint16 inverse distance as `depth` is coded, absent where the layer stands at one distance
+    layer_distance_k  uint16 inverse distance as `depth` is coded, going on where the matte is 0, absent where the layer
+                      stands at one distance
 
 and in the column `layer_store` margin, quality, the largest radius that the scene was made for, its mean light, and the
 distance codes' scales and offsets. Colours and mattes are exactly what was photographed when the sample was made; a
@@ -112,6 +113,8 @@ def store_layers(
 
     `highlights` says how the colours were raised from these codes (`scene.sensor`); None: not at all.
     """
+    from mattingmfif.optics.scene import surface_m
+
     images: dict[str, Array] = {}
     scales, offsets = [], []
     for k, layer in enumerate(layers):
@@ -124,7 +127,7 @@ def store_layers(
             images[KNOWN_COLUMNS[k]] = np.rint(layer.known * np.float32(255)).astype(np.uint8)
         scale = offset = 0.0
         if not isinstance(layer.distance_m, float):
-            images[DISTANCE_COLUMNS[k]], scale, offset = encode_depth(layer.distance_m)
+            images[DISTANCE_COLUMNS[k]], scale, offset = encode_depth(np.asarray(surface_m(layer)))
         scales.append(scale)
         offsets.append(offset)
     return LayerStore(

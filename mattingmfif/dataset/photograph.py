@@ -10,6 +10,7 @@ window.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from mattingmfif.dataset.camera import lens_of
 from mattingmfif.dataset.codes import codes_of
 from mattingmfif.dataset.layer_store import COLOUR_COLUMNS, DISTANCE_COLUMNS, KNOWN_COLUMNS, MATTE_COLUMNS
-from mattingmfif.dataset.reader import Sample
+from mattingmfif.dataset.reader import Sample, ShardFile
 from mattingmfif.dataset.sample import ALPHA_COLUMNS, NO_FRAME, SHARP_RADIUS_PX, CameraRecord, decode_depth
 from mattingmfif.dataset.tiff import Window
 from mattingmfif.errors import UserError
@@ -37,7 +38,9 @@ from mattingmfif.optics import (
     expose_stack,
     render_stack,
 )
+from mattingmfif.optics.blur import MOST_SLOPE, SLOPE_STEP
 from mattingmfif.optics.interaction import NODES_BEYOND_PX
+from mattingmfif.optics.scene import Coarse
 from mattingmfif.optics.sensor import vignetting_map
 from mattingmfif.pixels.colour import decode_srgb
 from mattingmfif.scene.sensor import with_highlights
@@ -94,7 +97,10 @@ def photograph(
             f"{store['largest_radius_px']:.1f} px at most: stop down or focus nearer to the layers"
         )
     scene, inner = window_scene(
-        sample, reach_px, exact=(quality or store["quality"]) == "exact", whole=lens.breathing > 0
+        sample,
+        max(layer_reaches_px(sample, lens, focus, tilted=True)),
+        exact=(quality or store["quality"]) == "exact",
+        whole=lens.breathing > 0,
     )
     bits = int(sample.file.metadata.get("bits", "8"))
     frames: list[Codes] = []
@@ -147,14 +153,28 @@ def reassembled(sample: Sample) -> Codes:
 
 def largest_radius_px(sample: Sample, lens: ThinLens, focus_distance_m: Sequence[float]) -> float:
     """The largest |blur radius| of any layer in any of the frames, px, as far as the records of the layers tell."""
-    width_px = sample.camera.image_width_px
+    return max(layer_reaches_px(sample, lens, focus_distance_m))
+
+
+def layer_reaches_px(
+    sample: Sample, lens: ThinLens, focus_distance_m: Sequence[float], tilted: bool = False
+) -> list[float]:
+    """The largest |blur radius| of each layer in any of the frames, px; `tilted`: how far its discs reach at most.
+
+    On a steep surface a disc is drawn in perspective, up to twice as long; a ground is not steep.
+    """
+    store, width_px = sample.layer_store, sample.camera.image_width_px
     shift = max(map(abs, lens.axial_colour_dioptres)) + abs(lens.field_curvature_dioptres)
-    return max(
-        abs(lens.blur_radius_px(distance, s, width_px)) + shift * lens.blur_per_dioptre_px(s, width_px)
-        for s in focus_distance_m
-        for layer in sample.layers
-        for distance in (layer.near_m, layer.far_m)
-    )
+    reaches = []
+    for k, layer in enumerate(sample.layers):
+        steep = tilted and store is not None and bool(store["distance_scale"][k]) and layer.kind != "ground"
+        radius = max(
+            abs(lens.blur_radius_px(distance, s, width_px)) + shift * lens.blur_per_dioptre_px(s, width_px)
+            for s in focus_distance_m
+            for distance in (layer.near_m, layer.far_m)
+        )
+        reaches.append(radius / (1.0 - MOST_SLOPE) if steep else radius)
+    return reaches
 
 
 def window_scene(
@@ -216,11 +236,35 @@ def window_scene(
         mean_light=float(store["mean_light"]),
         matte_share=float(store["matte_share"]),
         distance_ranges_m=tuple((layer.near_m, layer.far_m) for layer in sample.layers),
+        coarse=tuple(_coarse_of(sample, k) if scale else None for k, scale in enumerate(store["distance_scale"])),
     )
     return (
         Scene(layers, part_of=part_of),
         (slice(inner_y, inner_y + window_height), slice(inner_x, inner_x + window_width)),
     )
+
+
+def _coarse_of(sample: Sample, number: int) -> Coarse:
+    """What a window must know of the whole distance map of a layer, and of its matte."""
+    store = _store(sample)
+    last = number + 1 == len(sample.layers)
+    matte = None if last else MATTE_COLUMNS[number] if store["margin_px"] else ALPHA_COLUMNS[number]
+    code = (store["distance_scale"][number], store["distance_offset"][number])
+    # a ground is the same in every column: one of tiles is enough
+    wide = sample.layers[number].kind != "ground" or not last
+    return _coarse(sample.file, sample.row, DISTANCE_COLUMNS[number], matte, code, wide)
+
+
+@functools.lru_cache(maxsize=64)  # half a megabyte each at 4K
+def _coarse(file: ShardFile, row: int, column: str, matte: str | None, code: tuple[float, float], wide: bool) -> Coarse:
+    height, width = file.image_size(row, column)
+    step = slice(None, None, SLOPE_STEP)
+    codes = file.image(row, column, (0, 0, height, width if wide else 1))
+    alpha = None if matte is None else file.image(row, matte, (0, 0, height, width))
+    if codes is None or (matte is not None and alpha is None):
+        raise file.fault(row, column, ValueError("absent"))
+    distance_m = decode_depth(np.ascontiguousarray(codes[step, step]), *code)
+    return Coarse(distance_m, None if alpha is None else alpha[step, step] > 0)
 
 
 def sensor_of(camera: CameraRecord, bits: int) -> Sensor:

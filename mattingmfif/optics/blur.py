@@ -29,6 +29,10 @@ Float32 = npt.NDArray[np.float32]
 
 #: side of the cells for which the range of a layer's values is kept
 RANGE_CELL = 4
+#: distance maps are looked at on every so many pixels for their slopes
+SLOPE_STEP = 8
+#: discs are tilted by no more than this, px of radius per px
+MOST_SLOPE = 0.5
 
 _ALIGN = 8  # crops start at multiples of the coarsest reduction
 _LEVEL_STEP_PX = 0.5
@@ -203,19 +207,17 @@ def _by_spectrum(pyramid: Pyramid, reach: int, wanted: Box) -> bool:
 def blur_receding(
     pyramid: Pyramid,
     radius_px: Float32,
-    slope_source_px: Float32 | None,
+    slopes: Slopes | None,
     aperture: Aperture,
     field: tuple[float, float] = (0.0, 0.0),
     seen: Box | None = None,
 ) -> Placed:
     """The layer blurred by a map of radii `[H,W]` of the frame, placed in the frame.
 
-    `slope_source_px` is the map whose gradient tilts the discs (the radius of the surface itself; None: not tilted,
-    as for field curvature, which belongs to the receiving pixel).
+    `slopes` tilt the discs (those of the surface's own radius; None: not tilted, as for field curvature, which belongs
+    to the receiving pixel).
     """
     reach = math.ceil(max(abs(float(radius_px.min())), abs(float(radius_px.max())))) + 2
-    y0, y1, x0, x1 = pyramid.out_box(reach)
-    slopes = None if slope_source_px is None else _Slopes(slope_source_px[y0:y1, x0:x1])
     y0, y1, x0, x1 = pyramid.wanted_box(reach, seen)
     radius = np.ascontiguousarray(radius_px[y0:y1, x0:x1])
     if not radius.size:
@@ -223,9 +225,7 @@ def blur_receding(
     total = np.zeros((pyramid.planes.shape[0], y1 - y0, x1 - x0), np.float32)
     levels = blur_levels(float(radius.min()), float(radius.max()))
     lows, highs = _row_and_column_ranges(radius)
-    for k, here in enumerate(levels):
-        below = levels[k - 1] if k > 0 else here - _LEVEL_STEP_PX
-        above = levels[k + 1] if k + 1 < len(levels) else here + _LEVEL_STEP_PX
+    for below, here, above in levels:
         if here == -INVISIBLE_RADIUS_PX:
             above = here + 1e-6  # between the two smallest levels the layer is sharp
         elif here == INVISIBLE_RADIUS_PX:
@@ -244,16 +244,20 @@ def blur_receding(
     return Placed(total, y0, x0)
 
 
-def blur_levels(least_px: float, most_px: float) -> list[float]:
-    """The signed radii between which a map of radii is interpolated: dense near focus, 5 % apart far from it."""
+def blur_levels(least_px: float, most_px: float) -> list[tuple[float, float, float]]:
+    """The signed radii between which a map of radii is interpolated, each between its neighbours.
+
+    They are dense near focus, 5 % apart far from it, and the same for every part of a map.
+    """
     magnitudes = [INVISIBLE_RADIUS_PX, 0.5]
-    while magnitudes[-1] < max(abs(least_px), abs(most_px)):
+    while magnitudes[-2] < max(abs(least_px), abs(most_px)):
         magnitudes.append(magnitudes[-1] + max(_LEVEL_STEP_PX, _LEVEL_STEP_SHARE * magnitudes[-1]))
     signed = [-m for m in reversed(magnitudes)] + magnitudes
     inside = [k for k, r in enumerate(signed) if least_px <= r <= most_px]
     if not inside:
         inside = [int(np.searchsorted(signed, least_px))]
-    return signed[max(0, inside[0] - 1) : inside[-1] + 2]
+    chosen = range(max(1, inside[0] - 1), min(inside[-1] + 2, len(signed) - 1))
+    return [(signed[k - 1], signed[k], signed[k + 1]) for k in chosen]
 
 
 def _blur_window(
@@ -358,16 +362,21 @@ def _row_and_column_ranges(radius: Float32) -> tuple[tuple[Float32, Float32], tu
     return (radius.min(axis=1), radius.min(axis=0)), (radius.max(axis=1), radius.max(axis=0))
 
 
-class _Slopes:
-    """The slopes of a map of radii in px per px (x, y), looked up on every 8th pixel and sorted by radius."""
+class Slopes:
+    """The slopes of a map of radii in px per px (x, y), looked up on every SLOPE_STEP-th pixel and sorted by radius."""
 
-    def __init__(self, radius: Float32) -> None:
-        coarse = np.ascontiguousarray(radius[::_ALIGN, ::_ALIGN])
-        along_y = np.gradient(coarse, _ALIGN, axis=0) if coarse.shape[0] > 1 else np.zeros_like(coarse)
-        along_x = np.gradient(coarse, _ALIGN, axis=1) if coarse.shape[1] > 1 else np.zeros_like(coarse)
-        order = np.argsort(coarse, axis=None, kind="stable")
-        self._radii = coarse.reshape(-1)[order]
-        both = np.stack([along_x.reshape(-1)[order], along_y.reshape(-1)[order]], axis=1).astype(np.float64)
+    def __init__(self, coarse_radius_px: Float32, seen: npt.NDArray[np.bool_] | None = None) -> None:
+        """The map on every SLOPE_STEP-th pixel `[h,w]`, and where on it the layer is not transparent (None: all)."""
+        coarse = np.ascontiguousarray(coarse_radius_px)
+        along_y = np.gradient(coarse, SLOPE_STEP, axis=0) if coarse.shape[0] > 1 else np.zeros_like(coarse)
+        along_x = np.gradient(coarse, SLOPE_STEP, axis=1) if coarse.shape[1] > 1 else np.zeros_like(coarse)
+        radii, along_x, along_y = (
+            values.reshape(-1) if seen is None or not seen.any() else values[seen]
+            for values in (coarse, along_x, along_y)
+        )
+        order = np.argsort(radii, kind="stable")
+        self._radii = radii[order]
+        both = np.stack([along_x[order], along_y[order]], axis=1).astype(np.float64)
         self._sums = np.concatenate([np.zeros((1, 2)), np.cumsum(both, axis=0)])
 
     def mean(self, below: float, above: float) -> tuple[float, float]:
@@ -378,6 +387,6 @@ class _Slopes:
             first, last = max(0, min(first, last) - 1), min(len(self._radii), max(first, last) + 1)
         slope = (self._sums[last] - self._sums[first]) / (last - first)
         size = float(np.hypot(*slope))
-        if size > 0.5:  # steeper than a disc's half: not a surface but an edge inside the layer
-            slope *= 0.5 / size
+        if size > MOST_SLOPE:  # steeper than a disc's half: not a surface but an edge inside the layer
+            slope *= MOST_SLOPE / size
         return (round(float(slope[0]), 4), round(float(slope[1]), 4))

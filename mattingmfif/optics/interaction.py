@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.optics.aperture import Aperture, aperture_points
-from mattingmfif.optics.blur import RANGE_CELL, Pyramid
+from mattingmfif.optics.blur import MOST_SLOPE, RANGE_CELL, Pyramid
 from mattingmfif.optics.kernels import add_nodes, disagreeing, left_out_error, runs_of, trace_runs, trace_tilted
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX
 
@@ -291,5 +291,5 @@ def _at_nodes(
     left, right = np.maximum(columns - 4, 0), np.minimum(columns + 4, width - 1)
     slope_x = (source[rows, right] - source[rows, left]) / np.maximum(right - left, 1)
     slope_y = (source[down, columns] - source[up, columns]) / np.maximum(down - up, 1)
-    size = np.maximum(np.hypot(slope_x, slope_y) / 0.5, 1.0)
+    size = np.maximum(np.hypot(slope_x, slope_y) / MOST_SLOPE, 1.0)
     return radius, (slope_x / size).astype(np.float32), (slope_y / size).astype(np.float32)

@@ -12,16 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.optics.aperture import Aperture
-from mattingmfif.optics.blur import Box, Placed, Pyramid, blur_flat, blur_receding
+from mattingmfif.optics.blur import SLOPE_STEP, Box, Placed, Pyramid, Slopes, blur_flat, blur_receding
 from mattingmfif.optics.interaction import tolerance
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
-from mattingmfif.optics.scene import Layer, Scene, distance_ranges_m, matte_share, mean_light, premultiplied
-from mattingmfif.pixels.fill import push_pull
+from mattingmfif.optics.scene import (
+    Coarse,
+    Layer,
+    Scene,
+    distance_ranges_m,
+    matte_share,
+    mean_light,
+    premultiplied,
+    surface_m,
+)
 
 Float32 = npt.NDArray[np.float32]
-
-#: a share of the range of inverse distance within which an unseen value belongs to the seen surface
-_SAME_SURFACE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,7 @@ class Radius:
 
     value: float | Float32
     slope_source: Float32 | None
+    slopes: Slopes | None  # of the whole frame's layer, or of the whole cell's
     greatest_px: float  # without sign; of the whole scene's layer where this is a window of it
 
 
@@ -54,14 +60,16 @@ class PreparedLayer:
         layer: Layer,
         box: tuple[slice, slice],
         planes: Float32,
+        distance_m: float | Float32,
+        coarse: Coarse | None,
         split_channels: bool,
         frame: Frame,
         range_m: tuple[float, float],
         view: Box,
     ) -> None:
-        """A box of the layer, whose premultiplied planes are `planes`."""
+        """A box of the layer, whose premultiplied planes are `planes`, its distances `surface_m`."""
         self._range_m, self._view = range_m, view
-        alpha, distance_m = layer.alpha[box], layer.distance_m
+        alpha = layer.alpha[box]
         self.shape: tuple[int, int] = (alpha.shape[0], alpha.shape[1])
         self.frame = frame
         self.is_opaque = planes.shape[0] == 3
@@ -72,12 +80,16 @@ class PreparedLayer:
             ]
         else:
             self._pyramids = [Pyramid(planes, self.shape, self.is_opaque, view=view)]
-        self.distance_m = distance_m
+        self.distance_m, self._coarse = distance_m, coarse
         if not isinstance(distance_m, float):
-            distance_m = np.ascontiguousarray(distance_m[box])
-            self.distance_m = distance_m if self.is_opaque else _carried_outwards(distance_m, alpha)
+            self.distance_m = np.ascontiguousarray(distance_m[box])
+            if coarse is None:
+                step = slice(None, None, SLOPE_STEP)
+                seen = None if self.is_opaque else alpha[step, step] > 0
+                self._coarse = Coarse(self.distance_m[step, step], seen)
         self._alpha, self._known = alpha, None if layer.known is None else layer.known[box]
         self._known_pyramid: Pyramid | None = None
+        self._empty = self._pyramids[0].is_empty
 
     def pyramid(self, channel: int | None) -> Pyramid:
         """The packed pixels of all channels together, or of one channel where they are blurred one by one."""
@@ -92,18 +104,27 @@ class PreparedLayer:
         if isinstance(value, float):
             number = float((value + shift_dioptres * per_dioptre) * scale)
             if lens.field_curvature_dioptres == 0.0:
-                return Radius(number, None, abs(number))
+                if not self._empty:
+                    return Radius(number, None, None, abs(number))
+                # of a window in which it is transparent everywhere: its distance map was not read
+                ends = (lens.blur_radius_px(distance, focus_distance_m, width_px) for distance in self._range_m)
+                return Radius(number, None, None, max(abs(end + shift_dioptres * per_dioptre) * scale for end in ends))
             bent = number + self._curvature(lens, per_dioptre * scale, width_px)
-            return Radius(bent, None, _greatest_px(bent))
+            return Radius(bent, None, None, _greatest_px(bent))
+        assert self._coarse is not None
         surface = value
-        surface += np.float32(shift_dioptres * per_dioptre)
-        surface *= np.float32(scale)
+        coarse_m, seen = self._coarse
+        coarse = np.asarray(lens.blur_radius_px(coarse_m, focus_distance_m, width_px))
+        for radii in (surface, coarse):
+            radii += np.float32(shift_dioptres * per_dioptre)
+            radii *= np.float32(scale)
+        slopes = Slopes(coarse, seen)
         if lens.field_curvature_dioptres == 0.0:
             ends = (lens.blur_radius_px(distance, focus_distance_m, width_px) for distance in self._range_m)
             greatest = max(abs(end + shift_dioptres * per_dioptre) * scale for end in ends)
-            return Radius(surface, surface, greatest)
+            return Radius(surface, surface, slopes, greatest)
         bent = surface + self._curvature(lens, per_dioptre * scale, width_px)
-        return Radius(bent, surface, _greatest_px(bent))
+        return Radius(bent, surface, slopes, _greatest_px(bent))
 
     def blurred(
         self, aperture: Aperture, radius: Radius, channel: int | None, seen: Box | None = None
@@ -155,49 +176,62 @@ class PreparedLayer:
         return np.asarray(lens.field_curvature_dioptres * per_dioptre_px * bowl, np.float32)
 
 
-class PreparedScene:
-    """The layers of a scene, or of a window (rows y0..y1, columns x0..x1) of it, nearest first, ready to be blurred.
+class Shared(NamedTuple):
+    """What all cells of a scene share."""
 
-    For windows the layers' `premultiplied` planes may be given, where there is memory to keep them, and `wanted`: the
-    box of the scene that the view is narrowed to.
-    """
+    surfaces_m: Sequence[float | Float32]  # of every layer, `scene.surface_m`
+    planes: Sequence[Float32] | None  # of every layer, `scene.premultiplied`, where there is memory to keep them
+
+
+class CellView(NamedTuple):
+    """A cell of a scene that is photographed by itself, in boxes of that scene; `whole` in the whole frame."""
+
+    window: Box  # what is looked at
+    wanted: Box  # what is wanted of it
+    whole: Box  # what would be looked at if the scene were the whole frame
+
+
+def surfaces_of(scene: Scene) -> list[float | Float32]:
+    """`surface_m` of every layer; the maps of a window are that already."""
+    return [layer.distance_m if scene.part_of is not None else surface_m(layer) for layer in scene.ordered]
+
+
+class PreparedScene:
+    """The layers of a scene, or of a cell of it, nearest first, ready to be blurred."""
 
     def __init__(
-        self,
-        scene: Scene,
-        split_channels: bool,
-        window: Box | None = None,
-        planes: Sequence[Float32] | None = None,
-        wanted: Box | None = None,
+        self, scene: Scene, split_channels: bool, cell: CellView | None = None, shared: Shared | None = None
     ) -> None:
         self.split_channels = split_channels
         self._scene = scene
         whole = scene.part_of
         shape, corner = (scene.shape, (0, 0)) if whole is None else (whole.shape, whole.corner)
         view = (0, scene.shape[0], 0, scene.shape[1]) if whole is None else whole.view
-        if wanted is not None:
-            view = (
-                max(view[0], wanted[0]), min(view[1], wanted[1]), max(view[2], wanted[2]), min(view[3], wanted[3])
-            )  # fmt: skip
         layers = scene.ordered
+        coarse: list[Coarse | None] = [None] * len(layers) if whole is None else list(whole.coarse)
+        surfaces, planes = shared or Shared(surfaces_of(scene), None)
         self.shape = scene.shape
         box = (slice(None), slice(None))
-        if window is not None:
+        if cell is not None:
+            window, wanted = cell.window, cell.wanted
             box = (slice(window[0], window[1]), slice(window[2], window[3]))
             self.shape = (window[1] - window[0], window[3] - window[2])
             corner = (corner[0] + window[0], corner[1] + window[2])
             view = (
-                max(view[0] - window[0], 0),
-                min(view[1] - window[0], self.shape[0]),
-                max(view[2] - window[2], 0),
-                min(view[3] - window[2], self.shape[1]),
+                max(view[0], wanted[0], window[0]) - window[0],
+                min(view[1], wanted[1], window[1]) - window[0],
+                max(view[2], wanted[2], window[2]) - window[2],
+                min(view[3], wanted[3], window[3]) - window[2],
             )
+            coarse = [item if item is None else item.cut(cell.whole) for item in coarse]
         # all layers, also those that are not in the window: what is exact enough is decided for the whole picture
         self.layers = [
             PreparedLayer(
                 layer,
                 box,
                 premultiplied(layer, box) if planes is None else _cut_planes(planes[number], box),
+                surfaces[number],
+                coarse[number],
                 split_channels,
                 Frame(shape, corner),
                 range_m,
@@ -226,22 +260,4 @@ def _blurred(pyramid: Pyramid, aperture: Aperture, radius: Radius, seen: Box | N
         return blur_flat(pyramid, radius.value, aperture, seen=seen)
     if radius.greatest_px < INVISIBLE_RADIUS_PX:
         return Placed(pyramid.planes, pyramid.y0, pyramid.x0)
-    return blur_receding(pyramid, radius.value, radius.slope_source, aperture, seen=seen)
-
-
-def _carried_outwards(distance_m: Float32, alpha: Float32) -> Float32:
-    """The distance map with the surface going on where alpha is 0, where its own value may mean nothing.
-
-    Between seen pixels it goes on smoothly in inverse distance, in which planes and blur are affine. Where the map's
-    own value is near to that, it is taken to be the surface's: it is truer than anything filled in.
-    """
-    seen = alpha > 0
-    if seen.all() or not seen.any():
-        return distance_m
-    inverse = np.float32(1.0) / distance_m
-    filled = push_pull(np.where(seen, inverse, np.float32(0.0)), seen.astype(np.float32))
-    least, most = inverse[seen].min(), inverse[seen].max()
-    with np.errstate(divide="ignore"):
-        carried = np.float32(1.0) / np.clip(filled, least, most)
-    own = seen | (np.abs(inverse - filled) < _SAME_SURFACE * (most - least))
-    return np.where(own, distance_m, carried)
+    return blur_receding(pyramid, radius.value, radius.slopes, aperture, seen=seen)

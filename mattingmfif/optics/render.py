@@ -23,7 +23,7 @@ from mattingmfif.optics.field import fade_in, rows_of_cells
 from mattingmfif.optics.interaction import NODES_BEYOND_PX, Blurred, add_correction, node_step, tolerance
 from mattingmfif.optics.kernels import mark_varying, over_in_place
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
-from mattingmfif.optics.prepared import PreparedLayer, PreparedScene, Radius
+from mattingmfif.optics.prepared import CellView, PreparedLayer, PreparedScene, Radius, Shared, surfaces_of
 from mattingmfif.optics.psf import airy_kernel
 from mattingmfif.optics.scene import Scene, distance_ranges_m, matte_share, mean_light, premultiplied
 
@@ -124,11 +124,13 @@ class _Stage:
         # a cat's eye is photographed in cells, which are cut out of the scene one after another
         self.uncut = scene if lens.aperture.cats_eye > 0.0 else None
         self.scene = PreparedScene(scene, self.split_channels) if self.uncut is None else None
-        self.planes = None  # of a window they are few enough to be kept for all cells and frames
-        if scene.part_of is not None and self.scene is not None:
-            self._expect(self.scene)
+        self.shared: Shared | None = None
+        if self.scene is None:
+            # of a window the planes are few enough to be kept for all cells and frames
+            planes = None if scene.part_of is None else [premultiplied(layer) for layer in scene.ordered]
+            self.shared = Shared(surfaces_of(scene), planes)
         elif scene.part_of is not None:
-            self.planes = [premultiplied(layer) for layer in scene.ordered]
+            self._expect(self.scene)
         self.tolerance_of_all = 0.0
         if self.uncut is not None and self.exact:
             self.tolerance_of_all = tolerance(mean_light(scene), matte_share(scene))
@@ -209,10 +211,12 @@ class _Stage:
                     max(cell.window[2] - corner[1], 0),
                     min(cell.window[3] - corner[1], self.shape[1]),
                 )
-                wanted = None  # of a whole frame's cell all is photographed, as its shards have it
+                wanted = window  # of a whole frame's cell all is photographed, as its shards have it
                 if whole is not None:
                     wanted = (top - aside, bottom + aside, left - aside, right + aside)
-                scene = PreparedScene(self.uncut, self.split_channels, window, self.planes, wanted)
+                scene = PreparedScene(
+                    self.uncut, self.split_channels, CellView(window, wanted, cell.window), self.shared
+                )
                 scene.tolerance = self.tolerance_of_all
                 aperture = cell.aperture(self.lens.aperture)
                 light, trusted, edges = self._photographed(scene, aperture, focus_distance_m, radius_scale, with_maps)

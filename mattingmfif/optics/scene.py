@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.errors import UserError
 from mattingmfif.optics.kernels import over_in_place
+from mattingmfif.pixels.fill import push_pull
 
 Float32 = npt.NDArray[np.float32]
 
 _MATTE_CELL_PX = 8
+#: a share of the range of inverse distance within which an unseen value belongs to the seen surface
+_SAME_SURFACE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +72,19 @@ class Layer:
         return float(seen.max() if seen.size else self.distance_m.max())
 
 
+class Coarse(NamedTuple):
+    """A layer's distance map on every 8th pixel (`blur.SLOPE_STEP`) of the whole frame, for its radius' slopes."""
+
+    distance_m: Float32  # [h,w]; one column where all are alike
+    seen: npt.NDArray[np.bool_] | None  # where the layer is not transparent; None: everywhere
+
+    def cut(self, box: tuple[int, int, int, int]) -> Coarse:
+        """That of a box (rows y0..y1, columns x0..x1, from multiples of 8) of the frame."""
+        columns = slice(None) if self.distance_m.shape[1] == 1 else slice(-(-box[2] // 8), -(-box[3] // 8))
+        part = (slice(-(-box[0] // 8), -(-box[1] // 8)), columns)
+        return Coarse(self.distance_m[part], None if self.seen is None else self.seen[part])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Whole:
     """What a window must know of the scene it is cut from, to be photographed as the whole would be.
@@ -82,6 +98,7 @@ class Whole:
     mean_light: float  # of the pinhole image, linear
     matte_share: float  # of the frame, as `matte_share` counts it
     distance_ranges_m: tuple[tuple[float, float], ...]  # of every layer, nearest and farthest
+    coarse: tuple[Coarse | None, ...]  # of every layer that has a distance map; maps of windows are `surface_m`
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +132,24 @@ class Scene:
         if self.part_of is not None:
             return tuple(self.layers)  # a window may not see a layer's greatest distance
         return tuple(sorted(self.layers, key=lambda layer: layer.greatest_distance_m))
+
+
+def surface_m(layer: Layer) -> float | Float32:
+    """The layer's distance with its surface going on where alpha is 0, where its own value may mean nothing.
+
+    Between seen pixels it goes on smoothly in inverse distance, in which planes and blur are affine. Where the map's
+    own value is near to that, it is taken to be the surface's: it is truer than anything filled in.
+    """
+    seen = layer.alpha > 0
+    if isinstance(layer.distance_m, float) or seen.all() or not seen.any():
+        return layer.distance_m
+    inverse = np.float32(1.0) / layer.distance_m
+    filled = push_pull(np.where(seen, inverse, np.float32(0.0)), seen.astype(np.float32))
+    least, most = inverse[seen].min(), inverse[seen].max()
+    with np.errstate(divide="ignore"):
+        carried = np.float32(1.0) / np.clip(filled, least, most)
+    own = seen | (np.abs(inverse - filled) < _SAME_SURFACE * (most - least))
+    return np.where(own, layer.distance_m, carried)
 
 
 def distance_ranges_m(scene: Scene) -> tuple[tuple[float, float], ...]:

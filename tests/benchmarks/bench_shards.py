@@ -112,7 +112,10 @@ def write_layers(folder: Path, count: int) -> None:
                 sources=[SourceRecord(path="photo.png", sha256=hashlib.sha256(b"photo").hexdigest())],
                 licence="unknown",
                 camera=CameraRecord(focal_length_mm=50, f_number=2.8, sensor_width_mm=36, image_width_px=WIDTH),
-                layers=[LayerRecord(kind="layer", source=0, near_m=near, far_m=far) for near, far in ranges],
+                layers=[
+                    LayerRecord(kind="subject" if near == far else "ground", source=0, near_m=near, far_m=far)
+                    for near, far in ranges
+                ],
                 focus_plan="random",
                 focus_distance_m=[1 / nearness for nearness in np.linspace(1.1, 0.1, 7)],
                 all_in_focus=empty,

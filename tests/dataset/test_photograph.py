@@ -67,8 +67,27 @@ def scene_of(margin, bits, with_known):
     return Scene(layers)
 
 
-def record_of(margin=0, bits=8, quality="exact", with_known=True, seed=0, cats_eye=0.0, **faults):
-    scene = scene_of(margin, bits, with_known)
+def rough_scene():
+    """Reliefs in front of one another: distance maps of which every part has other slopes."""
+    height, width = 210, 330
+    rng = np.random.default_rng(8)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    layers = []
+    for k in range(3):
+        texture = cv2.GaussianBlur(rng.random((height, width, 3), np.float32), (0, 0), 2.5)
+        colour = decode_srgb(encode_srgb(np.clip((texture - 0.5) * 4 + 0.3, 0, 1)))
+        hills = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 9 + 9 * k)
+        inverse = (1.1, 0.75, 0.3)[k] + 0.2 * hills / np.abs(hills).max()
+        alpha = np.ones((height, width), np.float32)
+        if k < 2:
+            codes = np.rint(np.clip((60 - np.hypot(y - 90 - 40 * k, x - 100 - 90 * k)) / 6, 0, 1) * 65535)
+            alpha = codes.astype(np.float32) / np.float32(65535)
+        layers.append(Layer(colour, alpha, (1 / inverse).astype(np.float32)))
+    return Scene(layers)
+
+
+def record_of(margin=0, bits=8, quality="exact", with_known=True, seed=0, cats_eye=0.0, rough=False, **faults):
+    scene = rough_scene() if rough else scene_of(margin, bits, with_known)
     lens = ThinLens(50.0, 5.6, 36.0, Aperture(blades=7, roundness=0.5, cats_eye=cats_eye), **faults)
     inner = np.s_[margin : scene.shape[0] - margin, margin : scene.shape[1] - margin]
     exposures = list(expose_stack(scene, lens, FOCUS_M, quality, image_width_px=330.0))
@@ -79,6 +98,7 @@ def record_of(margin=0, bits=8, quality="exact", with_known=True, seed=0, cats_e
     boundary = np.logical_or.reduce([aligned_mask(e.boundary, e.magnification)[inner] for e in exposures])
     trust_codes = [np.floor(np.clip(e.trust[inner], 0, 1) * 255 + 0.25).astype(np.uint8) for e in exposures]
     ranges = [(float(np.min(layer.distance_m)), float(np.max(layer.distance_m))) for layer in scene.ordered]
+    kinds = ("subject", "depth-map" if rough else "ground")
     return SampleRecord(
         sample_id=f"layered-{seed}",
         split="train",
@@ -92,7 +112,7 @@ def record_of(margin=0, bits=8, quality="exact", with_known=True, seed=0, cats_e
             aperture=asdict(lens.aperture),
             lens_options=faults,
         ),
-        layers=[LayerRecord(kind="subject", source=0, near_m=near, far_m=far) for near, far in ranges],
+        layers=[LayerRecord(kind=kinds[near < far], source=0, near_m=near, far_m=far) for near, far in ranges],
         focus_plan="layers",
         focus_distance_m=list(FOCUS_M),
         all_in_focus=encode_srgb(np.ascontiguousarray(composite(scene)[inner]), bits),
@@ -123,6 +143,8 @@ CASES = {
     "fast, 16 bits": {"bits": 16, "quality": "fast"},
     "exact, png": {"codec": "png"},
     "exact, cat's eye": {"cats_eye": 0.8},
+    "exact, depth maps": {"rough": True, "with_known": False},
+    "fast, depth maps, cat's eye": {"rough": True, "quality": "fast", "cats_eye": 0.8},
     "fast, bent field, breathing": {"quality": "fast", "field_curvature_dioptres": 0.1, "breathing": 1.0},
 }
 
