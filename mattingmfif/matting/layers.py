@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -18,20 +17,18 @@ from mattingmfif.errors import Refused
 from mattingmfif.matting.alpha import solve_fractions
 from mattingmfif.matting.confidence import band_px, plate_ghosts
 from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast
-from mattingmfif.matting.foreground import agree_with_photo, clean_tails, split_colours
-from mattingmfif.matting.plate import add_grain, fill_plate, known_behind
+from mattingmfif.matting.foreground import clean_tails
+from mattingmfif.matting.light import fractions_in_light
+from mattingmfif.matting.plate import add_grain, inpaint_ring, known_behind
 from mattingmfif.matting.settings import MattingSettings
 from mattingmfif.matting.subjects import Subjects, reduced_photo
 from mattingmfif.matting.trimap import Labels, labels_from_masks, scaled_px
-from mattingmfif.matting.windows import Window, disjoint, window_of
+from mattingmfif.matting.unmix import colour_scale, correct, unmixed, windows_of_subjects
+from mattingmfif.matting.windows import window_of
 from mattingmfif.pixels.colour import Float32, linear_to_srgb
 from mattingmfif.pixels.fill import push_pull
 from mattingmfif.pixels.grain import grain_sigma
 from mattingmfif.pixels.planes import zeros_where_untouched
-
-_MARGIN_PX = 32
-#: long side above which colours are unmixed at half and at a third of the size (the accuracy stays within 3 %)
-_HALF_COLOURS_FROM_PX, _THIRD_COLOURS_FROM_PX = 2000, 3000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +91,10 @@ def estimate_layers(
     fractions = clean_tails(solve_subjects(photo_srgb, ordered, settings), settings.tail)
     kept = _gate(photo_srgb, fractions, ordered, settings)
     fractions, scores = [fractions[k] for k in kept], [kept[k] for k in kept]
-    layers = _assemble(photo_linear, photo_srgb, fractions, settings, scores, plate_linear)
+    solved = np.sum(fractions, axis=0)
+    if not ordered.are_alphas:
+        fractions = fractions_in_light(photo_linear, fractions, colour_scale(photo_linear.shape))
+    layers = _assemble(photo_linear, photo_srgb, fractions, solved, settings, scores, plate_linear)
     ghost = max(cutout.scores["plate_ghost"] for cutout in layers.cutouts)
     if subjects.segmenter != "given" and ghost > settings.max_plate_ghost:
         allowed = f"{settings.max_plate_ghost:.0%} are allowed"
@@ -204,35 +204,25 @@ def _assemble(
     photo_linear: Float32,
     photo_srgb: Float32,
     fractions: list[Float32],
+    solved: Float32,
     settings: MattingSettings,
     scores: Sequence[dict[str, float]],
     plate_linear: Float32 | None,
 ) -> Cutouts:
     alphas, covers = over_alphas(fractions)
     covered = covers[-1]
-    plate = photo_linear.copy()
+    colours, plate = unmixed(photo_linear, fractions, alphas, covers, solved)
     plate_known = np.ones(covered.shape, np.float32)
-    colours, windows = [], []
-    behind_all = _Behind(photo_linear, covered)
-    for k, fraction in enumerate(fractions):
-        colour, behind, window = _unmix(photo_linear, fraction, behind_all, covers[k], alphas[k])
-        colours.append(colour)
-        windows.append(window)
-        touched = fraction[window] > 0
-        plate[window][touched] = behind[touched]
-    grain_codes = grain_sigma(photo_srgb) if settings.plate_grain else 0.0
-    differences = []
-    for part in disjoint(windows):
-        if plate_linear is None:
-            ring_px = int(scaled_px(64, photo_linear.shape))
-            plate[part], plate_known[part] = fill_plate(
-                plate[part], covered[part], method=settings.plate_fill, ring_px=ring_px
-            )
-            add_grain(plate[part], plate_known[part], grain_codes)
-        else:
+    grain_codes = grain_sigma(photo_srgb) if settings.plate_grain and plate_linear is None else 0.0
+    for part in windows_of_subjects(alphas):
+        if plate_linear is not None:
             plate[part] = np.where((covered[part] > 0)[..., None], plate_linear[part], photo_linear[part])
-        layers = [colour[part] for colour in [*colours, plate]]
-        differences.append(_correct(photo_linear[part], layers, [alpha[part] for alpha in alphas]))
+            continue
+        if settings.plate_fill == "ns":
+            plate[part] = inpaint_ring(plate[part], covered[part], int(scaled_px(64, photo_linear.shape)))
+        plate_known[part] = known_behind(covered[part])
+        add_grain(plate[part], plate_known[part], grain_codes)
+    differences = correct(photo_linear, [*colours, plate], alphas, fractions)
     ghosts = plate_ghosts(photo_linear, plate, fractions)
     cutouts = [
         Cutout(
@@ -243,79 +233,7 @@ def _assemble(
         )
         for k in range(len(fractions))
     ]
-    residual = _summary(np.concatenate(differences))
-    return Cutouts(cutouts=cutouts, plate_linear=plate, plate_known=plate_known, residual=residual)
-
-
-class _Behind:
-    """The colour behind all subjects together, estimated when it is first asked for."""
-
-    def __init__(self, photo_linear: Float32, covered: Float32) -> None:
-        self.photo_linear, self.covered = photo_linear, covered
-        self.whole = window_of(covered > 0, _MARGIN_PX)
-
-    @cached_property
-    def colours(self) -> Float32:
-        """Over the rectangle `whole`."""
-        return split_colours(self.photo_linear[self.whole], self.covered[self.whole], _colour_scale(self.covered))[1]
-
-    def within(self, window: Window) -> Float32:
-        """Over a rectangle that holds subjects."""
-        rows, columns = (
-            slice(part.start - whole.start, part.stop - whole.start)
-            for part, whole in zip(window, self.whole, strict=True)
-        )
-        return self.colours[rows, columns]
-
-
-def _colour_scale(plane: Float32) -> int:
-    long_side = max(plane.shape)
-    return 1 + (long_side > _HALF_COLOURS_FROM_PX) + (long_side > _THIRD_COLOURS_FROM_PX)
-
-
-def _unmix(
-    photo_linear: Float32, fraction: Float32, behind_all: _Behind, cover: Float32, alpha: Float32
-) -> tuple[Float32, Float32, Window]:
-    """A subject's colour (full size, 0 away from it), and the background's within the window that is returned."""
-    window = window_of((fraction > 0) | (alpha > 0), _MARGIN_PX)
-    photo, own = photo_linear[window], fraction[window]
-    others = behind_all.covered[window] - own
-    foreground, behind = split_colours(photo, own, _colour_scale(fraction))
-    if ((own > 0) & (own < 1) & (others > 0.02)).any():  # what is behind this subject is partly another one
-        behind = behind_all.within(window)
-    hidden = (cover[window] > 0) & (alpha[window] > 0)
-    if hidden.any():  # continued behind the nearer subjects
-        part = window_of(hidden, 4 * _MARGIN_PX)
-        seen = np.float32(1) - cover[window][part]
-        weight = seen * seen * (alpha[window][part] > 0)
-        foreground[part] = np.where(hidden[part][..., None], push_pull(foreground[part], weight), foreground[part])
-    colour = zeros_where_untouched(photo_linear.shape)
-    colour[window] = foreground
-    return colour, behind, window
-
-
-def _correct(photo_linear: Float32, layers: list[Float32], alphas: Sequence[Float32]) -> Float32:
-    """Make the reassembly of `layers` (changed in place) agree with the photo; returns the difference left, in codes.
-
-    Where one layer is all there is, it is the photo itself; elsewhere all give way a little (`agree_with_photo`).
-    """
-    through = np.ones(photo_linear.shape[:2], np.float32)
-    single = np.zeros(photo_linear.shape[:2], bool)
-    for layer, alpha in zip(layers, [*alphas, None], strict=True):
-        alone = through >= 1 if alpha is None else (through >= 1) & (alpha >= 1)
-        layer[alone] = photo_linear[alone]
-        single |= alone
-        if alpha is not None:
-            through = through * (np.float32(1) - alpha)
-    band = ~single
-    photo = photo_linear[band]
-    weights = _weights([alpha[band] for alpha in alphas])
-    fixed = agree_with_photo(photo, [layer[band] for layer in layers], weights)
-    for layer, colours in zip(layers, fixed, strict=True):
-        layer[band] = colours
-    picture = sum((weight[:, None] * colours for weight, colours in zip(weights, fixed, strict=True)), np.float32(0))
-    difference = np.abs(linear_to_srgb(picture) - linear_to_srgb(photo)).max(axis=-1, initial=0.0)
-    return np.asarray(difference * np.float32(255), np.float32)
+    return Cutouts(cutouts=cutouts, plate_linear=plate, plate_known=plate_known, residual=_summary(differences))
 
 
 def _summary(codes: Float32) -> dict[str, float]:
@@ -329,13 +247,3 @@ def _known(cover: Float32, alpha: Float32) -> Float32:
     window = window_of(alpha > 0, 0)
     known[window] = known_behind(cover[window])
     return known
-
-
-def _weights(alphas: Sequence[Float32]) -> list[Float32]:
-    """The share of each pixel's light that comes from each layer and, last, from the plate."""
-    through = np.ones_like(alphas[0])
-    weights = []
-    for alpha in alphas:
-        weights.append(through * alpha)
-        through = through * (np.float32(1) - alpha)
-    return [*weights, through]

@@ -8,11 +8,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from mattingmfif.matting.surroundings import SURE, continued
 from mattingmfif.pixels.colour import Float32, decode_srgb, encode_srgb
 from mattingmfif.pixels.fill import push_pull
 
 #: from this share of the pixel on, the light that came past the subjects tells the plate's colour
 VISIBLE_SHARE = np.float32(0.1)
+#: error of alpha, as a share of it
+_ALPHA_ERROR = np.float32(0.3)
+#: what the continuation of a background is uncertain by besides its variation: of its own brightness, and at least
+_RELATIVE, _LEAST = np.float32(0.1), np.float32(0.001)
 
 
 def known_behind(covered: Float32) -> Float32:
@@ -20,26 +25,32 @@ def known_behind(covered: Float32) -> Float32:
     return np.minimum((np.float32(1) - covered) / VISIBLE_SHARE, np.float32(1))
 
 
-def fill_plate(
-    background_linear: Float32, covered: Float32, *, method: str = "push-pull", ring_px: int = 0
-) -> tuple[Float32, Float32]:
-    """(plate, known): `background_linear` `[H,W,3]` filled where subjects of total opacity `covered` `[H,W]` hide it.
+def continue_behind(
+    photo_linear: Float32, foreground: Float32, background: Float32, covered: Float32, solved: Float32
+) -> Float32:
+    """The plate `[H,W,3]`: what is seen around subjects of total opacity `covered` `[H,W]`, continued behind them.
 
-    Weights are (1 - covered)^2: the estimate of a background pixel is the better the more of it was seen. `ns` fills
-    the first `ring_px` pixels behind the contour by Navier-Stokes inpainting instead, which continues lines.
+    `foreground` and `background` are the colours unmixed with `covered`; `solved` is the opacity as it was solved in
+    codes, whose zeros are surely background. In the band the unmixed background counts as far as it is better than the
+    continuation of the sure one: it suffers from errors of alpha, the continuation from the background's own variation.
+    Push-pull fills the rest.
     """
-    known = known_behind(covered)
-    hidden = covered > 0
-    if not hidden.any():
-        return background_linear, known
-    filled = push_pull(background_linear, (np.float32(1) - covered) ** 2)
-    plate = np.where(hidden[..., None], filled, background_linear)
-    if method == "ns":
-        plate = _inpaint_ring(plate, covered, max(1, ring_px))
-    return np.clip(plate, 0.0, 1.0), known
+    sure = solved <= SURE
+    if sure.all() or not sure.any():
+        return background
+    around, varies = continued(photo_linear, sure)
+    own_varies = continued(photo_linear, solved >= 1 - SURE)[1] if (solved >= 1 - SURE).any() else varies
+    through = np.float32(1) - covered
+    apart = foreground - around
+    wrong = _ALPHA_ERROR * covered + np.abs(covered - solved)
+    unmixed = wrong**2 * np.einsum("ijc,ijc->ij", apart, apart) + covered**2 * own_varies
+    continuation = (varies + (_RELATIVE * around.mean(axis=-1) + _LEAST) ** 2) * through**2
+    weight = through**2 * continuation / (continuation + unmixed + np.float32(1e-12))
+    known = np.where(sure[..., None], photo_linear, background)
+    return np.clip(push_pull(known, np.where(sure, np.float32(1), weight)), 0.0, 1.0)
 
 
-def _inpaint_ring(plate: Float32, covered: Float32, ring_px: int) -> Float32:
+def inpaint_ring(plate: Float32, covered: Float32, ring_px: int) -> Float32:
     """Navier-Stokes inpainting (8 bit, as OpenCV has it) of the hidden pixels within `ring_px` of visible ones."""
     hole = (covered > 0.5).astype(np.uint8)
     ring = (cv2.distanceTransform(hole, cv2.DIST_L2, cv2.DIST_MASK_5) <= ring_px) & (hole > 0)
