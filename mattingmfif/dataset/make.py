@@ -43,7 +43,7 @@ from mattingmfif.optics import (
 )
 from mattingmfif.optics import depth_m as scene_depth_m
 from mattingmfif.photo.images import file_sha256
-from mattingmfif.scene.composite import Piece, composite_shot
+from mattingmfif.scene.composite import Piece, composite_shot, solidity_px
 from mattingmfif.scene.draw import stage_rng
 from mattingmfif.scene.in_place import in_place_shot
 from mattingmfif.scene.shot import Shot
@@ -106,7 +106,7 @@ def make_shot(plan: Plan, sample: PlannedSample, inputs: Inputs) -> Shot:
         other = take_apart(plan, index, inputs)
         if other.cutouts is not None and other.cutouts.cutouts:
             models |= {part: model for part, model in other.models.items() if part == "subjects"}
-            best = max(other.cutouts.cutouts, key=lambda cutout: float(cutout.alpha.sum()))
+            best = max(other.cutouts.cutouts, key=lambda cutout: solidity_px(np.asarray(cutout.alpha)))
             pieces.append(
                 Piece(colour_linear=best.colour_linear, alpha=best.alpha, source=place, scores=dict(best.scores))
             )

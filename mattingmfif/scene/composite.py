@@ -2,7 +2,8 @@
 
 The background keeps a margin of the largest blur on each side, which is cropped away after rendering, so that nothing
 outside the photograph is ever seen. A cut-out is only ever reduced; one that its own frame cuts off stays flush with
-that side of the canvas, so that no straight cut shows.
+that side of the canvas, so that no straight cut shows. Exposure is matched part of the way; over a photograph without
+colours nothing has colours.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ Float32 = npt.NDArray[np.float32]
 BOX_ALPHA = 1 / 255
 #: exposure of a cut-out is moved this share of the way (in stops) towards its background, by at most this factor
 MATCH_SHARE, MATCH_LIMIT = 0.5, 1.6
+#: channels that differ by less than this share, in the mean, make a photograph without colours
+COLOURLESS = 0.01
+#: a cut-out of which a greater share is half transparent is fog over another photograph
+MOST_SOFT_SHARE = 0.5
 #: frames below this size are not worth the margin
 LEAST_SIDE_PX = 64
 
@@ -53,6 +58,22 @@ class Piece:
 def margin_px(long_side_px: int, largest_blur_radius_share: float) -> int:
     """Margin on each side of a composite canvas: the largest blur radius and the kernel's 1 px tent, rounded up."""
     return math.ceil(largest_blur_radius_share * long_side_px) + 2
+
+
+def solidity_px(alpha: Float32) -> float:
+    """Pixels that are all the subject's, less those that are half transparent: what makes a cut-out worth pasting."""
+    return float((alpha > 0.95).sum()) - float(((alpha > 0.05) & (alpha <= 0.95)).sum())
+
+
+def soft_share(alpha: Float32) -> float:
+    """The share of a cut-out's pixels that are half transparent."""
+    return float(((alpha > 0.05) & (alpha <= 0.95)).sum()) / max(1.0, float((alpha > 0.05).sum()))
+
+
+def without_fog(pieces: list[Piece]) -> list[Piece]:
+    """The pieces without those that are mostly half transparent; the most solid one where all are."""
+    clear = [piece for piece in pieces if soft_share(piece.alpha) <= MOST_SOFT_SHARE]
+    return clear or sorted(pieces, key=lambda piece: soft_share(piece.alpha))[:1]
 
 
 def composite_shot(
@@ -74,6 +95,7 @@ def composite_shot(
             f"{canvas_width}x{canvas_height} leaves {width}x{height} inside the margin",
             stage="scene",
         )
+    pieces = without_fog(pieces)
     if not pieces:
         raise Refused("composite-no-cut-out", "no cut-out is left", stage="scene")
     image_width_px = float(max(height, width))
@@ -160,26 +182,35 @@ def pasted(
     alpha = np.ascontiguousarray(piece.alpha[top:bottom, left:right])
     colour = piece.colour_linear[top:bottom, left:right]
     source_height, source_width = piece.alpha.shape
-    cut_off = {"bottom": bottom == source_height, "left": left == 0, "right": right == source_width}
+    sides = {"top": top == 0, "bottom": bottom == source_height, "left": left == 0, "right": right == source_width}
     scale = min(1.0, target_height_px / alpha.shape[0], 0.9 * (canvas_width - 2 * margin) / alpha.shape[1])
+    # cut off on two opposite sides it has to span the canvas, as far as it can without being enlarged
+    if sides["left"] and sides["right"]:
+        scale = min(1.0, max(scale, canvas_width / alpha.shape[1]))
+    if sides["top"] and sides["bottom"]:
+        scale = min(1.0, max(scale, canvas_height / alpha.shape[0]))
     new_height, new_width = max(1, round(alpha.shape[0] * scale)), max(1, round(alpha.shape[1] * scale))
     if (new_height, new_width) != alpha.shape:
         premultiplied = reduce_to(colour * alpha[..., None], new_height, new_width)
         plain = reduce_to(colour, new_height, new_width)  # where alpha is 0 the colour still needs a value
         alpha = np.clip(reduce_to(alpha, new_height, new_width), 0.0, 1.0)
         colour = np.where(alpha[..., None] > 1e-3, premultiplied / np.maximum(alpha[..., None], 1e-3), plain)
+    if is_colourless(background_linear):
+        colour = np.repeat(luminance(colour)[..., None], 3, axis=2)
     colour = colour * np.float32(exposure_gain(colour, alpha, background_linear))
     colour = np.clip(colour, 0.0, 1.0).astype(np.float32)
 
     low, high = margin - new_width // 4, canvas_width - margin - new_width + new_width // 4
     x = round(float(rng.uniform(min(low, high), max(low, high))))
     sway = float(rng.uniform(0.0, 1.0))
-    if cut_off["left"]:
+    if sides["left"]:
         x = 0
-    elif cut_off["right"]:
+    elif sides["right"]:
         x = canvas_width - new_width
-    if cut_off["bottom"]:
+    if sides["bottom"]:
         y = canvas_height - new_height
+    elif sides["top"]:
+        y = 0
     elif stand_row is not None:
         y = round(stand_row) - contact_row(alpha)
     else:
@@ -194,6 +225,13 @@ def pasted(
         out_colour[y0:y1, x0:x1] = colour[y0 - y : y1 - y, x0 - x : x1 - x]
         out_alpha[y0:y1, x0:x1] = alpha[y0 - y : y1 - y, x0 - x : x1 - x]
     return out_colour, out_alpha
+
+
+def is_colourless(photo_linear: Float32) -> bool:
+    """Whether a photograph `[H,W,3]` is black and white."""
+    small = cv2.resize(photo_linear, (64, 64), interpolation=cv2.INTER_AREA)
+    spread = small.max(axis=-1) - small.min(axis=-1)
+    return float(spread.mean()) < COLOURLESS * max(float(small.mean()), 1e-3)
 
 
 def exposure_gain(colour_linear: Float32, alpha: Float32, background_linear: Float32) -> float:
