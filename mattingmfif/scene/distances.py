@@ -114,7 +114,7 @@ def spread_distances(
         lens = replace(lens, f_number=max(WIDEST_F_NUMBER, lens.f_number * available_px / needed_px))
     lens = stopped_down(lens, nearest_m, farthest_m, image_width_px, limit_px)
     gap = min(gap_px / px_per_dioptre(lens, image_width_px), (near - far) / (count - 1))
-    slack = (near - far) - gap * (count - 1)
+    slack = max(0.0, (near - far) - gap * (count - 1))  # the gaps may fill the range to the last bit
     # sorted uniforms in the slack, then the gaps put back between them: uniform over all allowed arrangements
     inner = np.sort(rng.uniform(0.0, slack, count - 2))[::-1] if count > 2 else np.empty(0)
     values = [near] + [far + value + gap * (count - 2 - index) for index, value in enumerate(inner)] + [far]
