@@ -52,10 +52,10 @@ class Pixel(click.ParamType):  # type: ignore[type-arg]
 
 @cli.command()
 @click.argument("photo", type=_FILE)
-@click.option(
-    "--depth", required=True, type=_FILE, help="Depth map of the photo's shape: .npy, .pfm, .exr or 16-bit .png."
-)
-@click.option("--depth-kind", type=click.Choice(["metres", "disparity"]), default="metres", show_default=True)
+@click.option("--depth", type=_FILE, help="Depth map of the photo's shape: .npy, .pfm, .exr, 16-bit .png, .heic.")
+@click.option("--depth-kind", type=click.Choice(["metres", "disparity"]), help="What it holds.  [default: metres]")
+@click.option("--depth-model", type=_FILE, help="ONNX file that estimates depth, instead of --depth.")
+@click.option("--depth-model-kind", type=click.Choice(["disparity", "metres"]), help="What it gives, as in `build`.")
 @click.option("--depth-near", type=Length("m"), metavar="METRES", help="Distance of the largest disparity.")
 @click.option("--depth-far", type=Length("m"), metavar="METRES", help="Distance of the smallest disparity.")
 @click.option("--focus", type=Length("m"), metavar="DISTANCE", help="Focus distance: 1.8m, 40cm, inf.")
@@ -83,8 +83,17 @@ def blur(photo: Path, output: Path, sweep: int | None, strip_metadata: bool, **w
         raise click.UsageError("give one of --focus, --focus-at and --sweep")
     shape = {name: words[name] for name in ("blades", "roundness", "rotation_deg", "cats_eye", "spherical")}
     lens = ThinLens(words["focal_length"], words["f_number"], words["sensor_width"], Aperture(**shape))
+    file, model = words["depth"], words["depth_model"]
+    if (file is None) == (model is None):
+        raise click.UsageError("give one of --depth and --depth-model")
+    if (model is None) != (words["depth_model_kind"] is None):
+        raise click.UsageError("--depth-model and --depth-model-kind go together: the kind is never guessed")
     depth = DepthFile(
-        path=words["depth"], kind=words["depth_kind"], near_m=words["depth_near"], far_m=words["depth_far"]
+        path=file or model,
+        kind=words["depth_model_kind"] or words["depth_kind"] or "metres",
+        near_m=words["depth_near"],
+        far_m=words["depth_far"],
+        is_model=model is not None,
     )
     wanted = Refocusing(
         lens=lens,

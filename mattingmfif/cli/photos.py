@@ -30,6 +30,8 @@ def samples(folder: Path) -> None:
 @click.option("--mattes", type=FOLDER, help="As in `build`.")
 @click.option("--depth", type=FOLDER, help="As in `build`.")
 @click.option("--depth-kind", type=click.Choice(["metres", "disparity"]), help="What the depth maps hold.")
+@click.option("--depth-near", type=float, metavar="METRES", help="As in `build`.")
+@click.option("--depth-far", type=float, metavar="METRES", help="As in `build`.")
 @click.option("--depth-edges", type=click.Choice(["surface", "layers"]), help="As in `build`.")
 @click.option("--depth-model", type=FILE, help="As in `build`.")
 @click.option("--depth-model-kind", type=click.Choice(["disparity", "metres"]), help="As in `build`.")
@@ -50,6 +52,8 @@ def scan(photos: Path, out: Path | None, layers: bool, jobs: int, allow_download
 
     keys = {
         "depth.kind": words.pop("depth_kind"),
+        "depth.near_m": words.pop("depth_near"),
+        "depth.far_m": words.pop("depth_far"),
         "depth.edges": words.pop("depth_edges"),
         **depth_model_keys(words),
         "matting.segmenter": words.pop("segmenter"),

@@ -239,6 +239,10 @@ def _columns_section(store: str) -> str:
 
 
 def _making_section(numbers: Description) -> str:
+    networks = [
+        f"{markdown(name)} ({markdown(part)} of {count} samples; licence {markdown(licence)}; SHA-256 {_code(sha256)})"
+        for (part, name, licence, sha256), count in sorted(numbers.models.items())
+    ]
     return "\n\n".join(
         [
             "## How it was made",
@@ -249,6 +253,7 @@ def _making_section(numbers: Description) -> str:
             "Blur is computed in linear light with premultiplied colour, by a thin lens in millimetres and metres; a "
             "signed blur radius is negative in front of the focus plane. Frames and target are stored without sensor "
             "noise unless the recipe says otherwise; a trainer adds it, by the same law to every frame.",
+            *([f"Networks that had a part in it: {'; '.join(networks)}."] if networks else []),
         ]
     )
 

@@ -67,6 +67,7 @@ class Description:
     focal_length_mm: list[float]
     f_number: list[float]
     image_bytes: int
+    models: Counter[tuple[str, str, str, str]]  # (part, name, licence, sha256) of networks that had one
     shares: Shares
 
     @property
@@ -100,7 +101,10 @@ def describe(shards: Shards, measured: int = MEASURED) -> Description:
     radii, nearest, farthest, focal, f_numbers = [], [], [], [], []
     sizes: Counter[tuple[int, int]] = Counter()
     image_bytes = 0
+    models: Counter[tuple[str, str, str, str]] = Counter()
     for sample in shards:
+        for part, model in dict(sample.camera.draws.get("models", {})).items():
+            models[part, *(str(model.get(key, "")) for key in ("model", "model_licence", "model_sha256"))] += 1
         by_split.setdefault(sample.split, []).append(sample)
         sizes[sample.size[1], sample.size[0]] += 1
         radii.append(float(np.abs(layer_radii_px(sample)).max()))
@@ -133,6 +137,7 @@ def describe(shards: Shards, measured: int = MEASURED) -> Description:
         focal_length_mm=focal,
         f_number=f_numbers,
         image_bytes=image_bytes,
+        models=models,
         shares=_shares([shards[index] for index in spread_choice(shards, measured)]),
     )
 

@@ -39,7 +39,9 @@ def predicted_depth(photo_srgb: Float32, path: Path, sha256: str) -> Float32:
 
     Raises UserError where the file is not the one with that SHA-256, `Refused` where the numbers are no depth.
     """
-    if not path.is_file() or file_digest(path) != sha256:
+    if not path.is_file():
+        raise UserError(f"depth.model: no file {path}; say where it lies with --depth-model")
+    if file_digest(path) != sha256:
         raise UserError(f"depth.model: {path} is not the file that was planned (sha256 {sha256[:16]}…)")
     return numbers_of_depth(photo_srgb, path)
 

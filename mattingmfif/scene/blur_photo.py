@@ -17,10 +17,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from mattingmfif.errors import EXIT_IO, Refused, UserError
+from mattingmfif.matting.depth_model import check_depth_model, predicted_depth
 from mattingmfif.optics import ThinLens, expand_highlights, render_stack, scene_from_depth
-from mattingmfif.photo.depth import read_depth
+from mattingmfif.photo.depth import depth_from_numbers, read_depth
 from mattingmfif.photo.images import EditablePhoto, read_image, write_image
-from mattingmfif.pixels.colour import encode_srgb
+from mattingmfif.pixels.colour import encode_srgb, linear_to_srgb
 from mattingmfif.pixels.resample import fit_long_side, reduce_to
 from mattingmfif.pixels.surfaces import sampled_at
 
@@ -36,12 +37,13 @@ _FRAME_MS, _REST_MS = 80, 600
 
 @dataclass(frozen=True, kw_only=True)
 class DepthFile:
-    """A depth map on disk, and how it is to be read (`photo.depth`)."""
+    """A depth map on disk, and how it is to be read (`photo.depth`); or a network that estimates one."""
 
     path: Path
     kind: str = "metres"
     near_m: float | None = None
     far_m: float | None = None
+    is_model: bool = False  # an ONNX file (`matting.depth_model`)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,13 @@ def _read(photo: Path, depth: DepthFile, say: Callable[[str], None]) -> tuple[Ed
     picture = read_image(photo)
     height, width = picture.linear.shape[:2]
     try:
-        found = read_depth(depth.path, depth.kind, depth.near_m, depth.far_m, (height, width))
+        if depth.is_model:
+            seen = picture.profile.to_srgb_primaries(picture.linear) if picture.profile else picture.linear
+            numbers = predicted_depth(linear_to_srgb(seen), depth.path, check_depth_model(depth.path))
+            size = (height, width)
+            found = depth_from_numbers(numbers, depth.kind, depth.near_m, depth.far_m, size, stretched=True)
+        else:
+            found = read_depth(depth.path, depth.kind, depth.near_m, depth.far_m, (height, width))
     except Refused as refusal:
         raise UserError(f"{depth.path}: {refusal}") from refusal
     if found.resized:

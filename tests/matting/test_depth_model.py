@@ -9,7 +9,9 @@ import json
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from mattingmfif.cli.group import cli
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.errors import UserError
 from mattingmfif.matting import depth_model
@@ -106,6 +108,28 @@ def test_the_answer_does_not_change_from_one_session_to_the_next(tmp_path, onnx_
     assert one.tobytes() == two.tobytes()
 
 
+def test_blur_photographs_by_estimated_depth(tmp_path, onnx_mean):
+    model = written(tmp_path, onnx_mean(FREE, (1, "h", "w")))
+    photo = np.full((120, 160, 3), 150, np.uint8)
+    photo[::4] = 170
+    cv2.circle(photo, (80, 60), 30, (255, 255, 255), -1)
+    cv2.imwrite(str(tmp_path / "in.png"), photo)
+    words = ["blur", str(tmp_path / "in.png"), "--focus-at", "80,60", "--f-number", "0.5"]
+    words += ["-o", str(tmp_path / "out.png")]
+
+    def run(*more):
+        return CliRunner().invoke(cli, [*words, *map(str, more)])
+
+    done = run("--depth-model", model, "--depth-model-kind", "disparity", "--depth-far", "6m")
+    assert done.exit_code == 0, done.output
+    out = cv2.imread(str(tmp_path / "out.png"))
+    assert "focus 1 m" in done.output  # the brightest is the nearest
+    assert (out[50:70, 70:90] == 255).all()
+    assert np.ptp(out[:, 5].astype(int)) < 10 < np.ptp(photo[:, 5].astype(int))
+    assert "go together" in run("--depth-model", model).output
+    assert "give one of --depth" in run().output
+
+
 def test_a_build_joins_estimated_depth_with_mattes_and_records_both_models(
     tmp_path, onnx_mean, tiny_recipe, mattingmfif
 ):
@@ -147,6 +171,9 @@ def test_a_build_joins_estimated_depth_with_mattes_and_records_both_models(
     assert subject.near_m == subject.far_m < 1.6
     assert plate.near_m >= subject.near_m
     assert str(tmp_path) not in (out / "plan.json").read_text() + (out / "recipe.lock.toml").read_text()
+    card = (out / "README.md").read_text()
+    assert "u2net (subjects of 1 samples; licence Apache-2.0" in card
+    assert digest["depth"] in card
     again = mattingmfif("verify", out, "--rerender", 1, "--src", photos, "--depth-model", model, env=env)
     assert again.returncode == 0, again.stdout
     for changed, key in ((model, "depth.model_sha256"), (home / "u2net.onnx", "matting.rembg_sha256")):

@@ -61,6 +61,19 @@ def test_a_real_model_on_disk_cuts_out_a_subject_without_the_network(home, no_ne
 
 
 @needs_rembg
+@pytest.mark.parametrize("place", ["u2netp.onnx", "u2netp/u2netp.onnx", "models/u2netp/u2netp.onnx"])
+def test_weights_are_found_where_rembg_keeps_them(monkeypatch, tmp_path, brightness_model, no_network, place):
+    monkeypatch.delenv("U2NET_HOME", raising=False)
+    monkeypatch.setenv("REMBG_HOME", str(tmp_path))
+    assert models.available_model() is None
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_bytes(brightness_model)
+    model = models.available_model()
+    assert (model.name, model.path) == ("u2netp", tmp_path / place)
+    assert choose_segmenter(MattingSettings(), any_given=False)[0] == "rembg"
+
+
+@needs_rembg
 def test_a_model_may_lie_anywhere(home, tmp_path_factory, no_network, brightness_model):
     file = tmp_path_factory.mktemp("elsewhere") / "weights.onnx"
     file.write_bytes(brightness_model)
