@@ -111,6 +111,7 @@ def render_shard(task: ShardTask) -> ShardRecord:
         )
         if task.upload_to is not None:
             put_file(written.path, inside(task.upload_to, DATA_FOLDER, task.shard))
+            written.path.unlink()  # a remote dataset may be larger than this machine's disk
         return written.total_bytes
 
     error, total_bytes = "", 0
@@ -227,11 +228,13 @@ def _without_killers(task: ShardTask, journal: Journal) -> ShardTask:
     return replace(task, without=(*task.without, *killers), blind_deaths=task.blind_deaths + (not deaths))
 
 
-def shard_rejects(plan: Plan, out: Path) -> list[Reject]:
+def shard_rejects(plan: Plan, mirror: Mirror) -> list[Reject]:
     """Samples that the finished shards left out, read from the shards themselves."""
-    rejects = []
+    there, rejects = set(mirror.data_files()), []
     for shard in plan.shards:
-        path = out / DATA_FOLDER / shard.name
-        if path.is_file():
-            rejects += [Reject(**item) for item in refused_in_shard(path)]
+        if shard.name in there:
+            place: Path | str = mirror.folder / DATA_FOLDER / shard.name
+            if mirror.address is not None:
+                place = inside(mirror.address, DATA_FOLDER, shard.name)
+            rejects += [Reject(**item) for item in refused_in_shard(place)]
     return rejects

@@ -76,13 +76,17 @@ LAYER_TEXTS: dict[str, str] = {
 }
 
 
-def write_card(out: Path) -> Path:
-    """Write README.md, sources.csv, croissant.json and preview/ into `out` from its shards; the path of the card."""
-    shards = open_shards(out)
+def write_card(out: Path, data: Path | str | None = None) -> Path:
+    """Write README.md, sources.csv, croissant.json and preview/ into `out` from its shards; the path of the card.
+
+    The shards lie in `out`, or in the folder at the address `data`.
+    """
+    data = out if data is None else data
+    shards = open_shards(data)
     numbers = describe(shards)
     name = _recipe_name(out)
     write_whole(out / SOURCES_CSV, sources_csv(numbers.sources).encode())
-    write_croissant(out, numbers, name, {**COLUMN_TEXTS, **LAYER_TEXTS})
+    write_croissant(out, numbers, name, {**COLUMN_TEXTS, **LAYER_TEXTS}, data)
     previewed = [path.stem for path in write_preview_config(out, shards)]
     path = out / CARD_FILE
     write_whole(path, card(shards, numbers, name, previewed).encode())

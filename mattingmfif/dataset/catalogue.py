@@ -6,10 +6,7 @@ thousands of shards, on a disk or behind an address, starts at once and takes li
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +16,9 @@ import pyarrow.parquet as pq
 from mattingmfif.dataset.files import ByteFile, inside, is_remote
 from mattingmfif.dataset.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES
 from mattingmfif.dataset.offsets import unpacked_bytes
-from mattingmfif.dataset.reader import Sample, ShardFile, place_name, shard_places
+from mattingmfif.dataset.reader import Sample
 from mattingmfif.dataset.sample import TRUST_COLUMNS
+from mattingmfif.dataset.shard_file import ShardFile, ShardFiles, place_name, shard_places
 from mattingmfif.errors import EXIT_FAULTS, UserError
 
 #: shards that a catalogue keeps open, some 50 kB each
@@ -34,12 +32,10 @@ class Catalogue:
 
     def __init__(self, out: str | Path, split: str | None = None) -> None:
         """`out` is a folder, a shard file or an address; UserError where there is none, or a shard is damaged."""
-        self.places = shard_places(out, split)
-        self._files: OrderedDict[int, ShardFile] = OrderedDict()
-        self._lock = threading.Lock()
-        rows = _from_manifest(out, self.places)
+        self._files = ShardFiles(shard_places(out, split), _MOST_SHARDS)
+        rows = _from_manifest(out, self._files.places)
         if rows is None:
-            rows = [row for number in range(len(self.places)) for row in self._looked_up(number)]
+            rows = [row for number in range(len(self._files)) for row in self._looked_up(number)]
         table = np.array(rows, np.int32).reshape(-1, 5)
         #: by sample: number of its shard, row in it, frames, height and width in px
         self.shard, self.row, self.frames, self.height, self.width = (np.ascontiguousarray(part) for part in table.T)
@@ -53,39 +49,20 @@ class Catalogue:
 
     def file(self, number: int) -> ShardFile:
         """The shard in which the sample of that number lies."""
-        file = self._open(int(self.shard[number]))
+        file = self._files[int(self.shard[number])]
         if self.row[number] >= file.rows:
             raise UserError(
                 f"{file.path.name}: {MANIFEST_FILE} lists more samples than it holds; make the index again", EXIT_FAULTS
             )
         return file
 
-    def _open(self, shard: int) -> ShardFile:
-        with self._lock:
-            file = self._files.pop(shard, None)
-        file = file or ShardFile(self.places[shard])  # two threads may open it at once: no harm
-        with self._lock:
-            self._files[shard] = file  # the last used stands last
-            if len(self._files) > _MOST_SHARDS:
-                self._files.popitem(last=False)
-        return file
-
     def _looked_up(self, shard: int) -> list[tuple[int, int, int, int, int]]:
-        file = self._open(shard)
+        file = self._files[shard]
         rows = []
         for row in range(file.rows):
             frames = sum(file.span(row, name) is not None for name in TRUST_COLUMNS)  # one a frame in every store
             rows.append((shard, row, frames, *file.image_size(row, "depth")))
         return rows
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_files": OrderedDict()}
-        del state["_lock"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
 
 
 def _from_manifest(out: str | Path, places: list[Path | str]) -> list[tuple[int, int, int, int, int]] | None:

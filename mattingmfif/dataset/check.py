@@ -28,8 +28,8 @@ def check_folder(
 ) -> VerifyReport:
     """The report on a dataset folder; `rerender` samples are made again from the photographs in `src`.
 
-    A remote folder is fetched for the while. Raises UserError where there is nothing to look at, or no photographs to
-    make samples from.
+    The shards of a remote folder are fetched one by one. Raises UserError where there is nothing to look at, or no
+    photographs to make samples from.
     """
     if isinstance(out, Path) and not out.is_dir():
         raise UserError(f"{out}: no such folder")
@@ -38,12 +38,11 @@ def check_folder(
     if rerender and isinstance(src, Path) and not src.is_dir():
         raise UserError(f"--src {src}: no such folder")
     with mirrored(out) as mirror:
-        mirror.pull_shards()
         make = None
         if rerender and src is not None:
             make = _maker(mirror.folder, Inputs(src=src, mattes=mattes, depth=depth, depth_model=depth_model))
         earlier = None if splits_of is None else plan_of(splits_of)
-        return verify(mirror.folder, rerender=rerender, rerender_sample=make, on_sample=on_sample, earlier=earlier)
+        return verify(mirror, rerender=rerender, rerender_sample=make, on_sample=on_sample, earlier=earlier)
 
 
 def _maker(out: Path, inputs: Inputs) -> Callable[[str], SampleRecord]:

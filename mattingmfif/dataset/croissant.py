@@ -6,15 +6,19 @@ reader can iterate over records. Written by hand from plain dictionaries; mlcroi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mattingmfif.dataset.describe import Description
 from mattingmfif.dataset.escape import printable
+from mattingmfif.dataset.files import ByteFile
 from mattingmfif.dataset.schema import COLOUR_COLUMNS
+from mattingmfif.dataset.shard_file import place_name, shard_places
 from mattingmfif.dataset.whole_files import write_whole
+from mattingmfif.errors import UserError
 
 CROISSANT_FILE = "croissant.json"
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
@@ -27,12 +31,14 @@ _TERMS = (
 _TEXTS = ("sample_id", "split", "licence", "focus_plan", "codec", "recipe_hash", "plan_id", "toolkit_version")
 #: image columns that no sample lacks
 _IMAGES = ("all_in_focus", "frame_0", "frame_1", "depth", "sharpest_frame", "boundary", "trust", "preview")
+#: read at once for a file's sha256
+_BLOCK_BYTES = 1 << 23
 #: of shards that store layers
 _LAYER_IMAGES = ("layer_colour_0", "depth", "sharpest_frame", "boundary", "trust", "preview")
 
 
-def croissant(out: Path, numbers: Description, name: str, columns: dict[str, str]) -> dict[str, Any]:
-    """The JSON-LD object of the dataset in `out`; `columns` gives the description of every column by name."""
+def croissant(out: Path, numbers: Description, name: str, columns: dict[str, str], data: Path | str) -> dict[str, Any]:
+    """The JSON-LD object of the dataset in `out`, whose shards lie at `data`; `columns` describes every column."""
     licences = sorted(numbers.licences)
     document: dict[str, Any] = {
         "@context": _context(),
@@ -48,21 +54,21 @@ def croissant(out: Path, numbers: Description, name: str, columns: dict[str, str
         "keywords": ["multi-focus image fusion", "focus stacking", "depth of field", "alpha matting"],
         "version": "1.0.0",
         "isLiveDataset": False,
-        "distribution": _files(out, numbers),
+        "distribution": _files(out, numbers, data),
         "recordSet": [_record_set(split.name, numbers, columns) for split in numbers.splits],
     }
     return document
 
 
-def write_croissant(out: Path, numbers: Description, name: str, columns: dict[str, str]) -> Path:
-    """Write `OUT/croissant.json` whole or not at all and return its path."""
+def write_croissant(out: Path, numbers: Description, name: str, columns: dict[str, str], data: Path | str) -> Path:
+    """Write `OUT/croissant.json` whole or not at all and return its path; every shard is read once for its sha256."""
     path = out / CROISSANT_FILE
-    text = json.dumps(croissant(out, numbers, name, columns), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(croissant(out, numbers, name, columns, data), indent=1, ensure_ascii=False) + "\n"
     write_whole(path, text.encode())
     return path
 
 
-def _files(out: Path, numbers: Description) -> list[dict[str, Any]]:
+def _files(out: Path, numbers: Description, data: Path | str) -> list[dict[str, Any]]:
     files: list[dict[str, Any]] = [
         {
             "@type": "cr:FileSet",
@@ -75,21 +81,25 @@ def _files(out: Path, numbers: Description) -> list[dict[str, Any]]:
         for split in numbers.splits
     ]
     kinds = {".parquet": "application/x-parquet", ".csv": "text/csv"}
-    paths = [*sorted((out / "data").glob("*.parquet")), out / "manifest.parquet", out / "sources.csv"]
-    for path in paths:
-        if path.is_file():
-            place = path.relative_to(out).as_posix()
-            files.append(
-                {
-                    "@type": "cr:FileObject",
-                    "@id": place,
-                    "name": path.name,
-                    "contentUrl": place,
-                    "contentSize": f"{path.stat().st_size} B",
-                    "encodingFormat": kinds[path.suffix],
-                    "sha256": _sha256(path),
-                }
-            )
+    places: list[tuple[str, Path | str]] = []
+    with contextlib.suppress(UserError):  # there may be none
+        for place in shard_places(data):
+            at = place.relative_to(out).as_posix() if isinstance(place, Path) else f"data/{place_name(place)}"
+            places.append((at, place))
+    places += [(name, out / name) for name in ("manifest.parquet", "sources.csv") if (out / name).is_file()]
+    for at, place in places:
+        file = ByteFile(place)
+        files.append(
+            {
+                "@type": "cr:FileObject",
+                "@id": at,
+                "name": PurePosixPath(at).name,
+                "contentUrl": at,
+                "contentSize": f"{file.size_bytes} B",
+                "encodingFormat": kinds[PurePosixPath(at).suffix],
+                "sha256": _sha256(file),
+            }
+        )
     return files
 
 
@@ -133,6 +143,8 @@ def _context() -> dict[str, Any]:
     return dict(sorted(context.items()))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _sha256(file: ByteFile) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, file.size_bytes, _BLOCK_BYTES):
+        digest.update(file.read(start, min(_BLOCK_BYTES, file.size_bytes - start)))
+    return digest.hexdigest()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -90,14 +91,16 @@ def spread_choice(shards: Shards, count: int) -> list[int]:
     """At most `count` indices picked by the hash of the sample ids, in the order of the dataset."""
     if len(shards) <= count:
         return list(range(len(shards)))
-    ranked = sorted(range(len(shards)), key=lambda k: hashlib.sha256(shards[k].sample_id.encode()).hexdigest())
-    return sorted(ranked[:count])
+    # once through in order: by index every sample might open its shard anew
+    ranked = sorted((hashlib.sha256(sample.sample_id.encode()).digest(), k) for k, sample in enumerate(shards))
+    return sorted(k for _, k in ranked[:count])
 
 
 def describe(shards: Shards, measured: int = MEASURED) -> Description:
     """Count all samples and measure the maps of at most `measured` of them."""
     sources: dict[str, SourceRecord] = {}
-    by_split: dict[str, list[Sample]] = {}
+    splits: dict[str, _Split] = {}
+    counted: dict[str, Counter[Any]] = {name: Counter() for name in _COUNTED}
     radii, nearest, farthest, focal, f_numbers = [], [], [], [], []
     sizes: Counter[tuple[int, int]] = Counter()
     image_bytes = 0
@@ -105,7 +108,12 @@ def describe(shards: Shards, measured: int = MEASURED) -> Description:
     for sample in shards:
         for part, model in dict(sample.camera.draws.get("models", {})).items():
             models[part, *(str(model.get(key, "")) for key in ("model", "model_licence", "model_sha256"))] += 1
-        by_split.setdefault(sample.split, []).append(sample)
+        split = splits.setdefault(sample.split, _Split())
+        split.samples += 1
+        split.frames += sample.n_frames
+        split.sources.update(source.sha256 for source in sample.sources)
+        for name, value in _COUNTED.items():
+            counted[name][value(sample)] += 1
         sizes[sample.size[1], sample.size[0]] += 1
         radii.append(float(np.abs(layer_radii_px(sample)).max()))
         nearest.append(min(layer.near_m for layer in sample.layers))
@@ -116,20 +124,19 @@ def describe(shards: Shards, measured: int = MEASURED) -> Description:
         image_bytes += sum(span[1] for span in spans if span is not None)
         for source in sample.sources:
             sources.setdefault(source.sha256, source)
-    everything = [sample for samples in by_split.values() for sample in samples]
     return Description(
-        splits=[_split(name, samples, shards) for name, samples in by_split.items()],
+        splits=[_split_numbers(name, split, shards) for name, split in splits.items()],
         sizes=sizes,
-        frames=Counter(sample.n_frames for sample in everything),
-        layers=Counter(len(sample.layers) for sample in everything),
-        plans=Counter(sample.focus_plan for sample in everything),
-        licences=Counter(sample.licence for sample in everything),
+        frames=counted["frames"],
+        layers=counted["layers"],
+        plans=counted["plans"],
+        licences=counted["licences"],
         bits=int(shards.files[0].metadata.get("bits", "8")),
         codec=shards.files[0].metadata.get("codec", ""),
         store=shards.files[0].store,
-        recipe_hashes=sorted({sample.recipe_hash for sample in everything}),
-        plan_ids=sorted({sample.plan_id for sample in everything}),
-        toolkit_versions=sorted({sample.toolkit_version for sample in everything}),
+        recipe_hashes=sorted(counted["recipe_hashes"]),
+        plan_ids=sorted(counted["plan_ids"]),
+        toolkit_versions=sorted(counted["toolkit_versions"]),
         sources=sorted(sources.values(), key=lambda source: (source.path, source.sha256)),
         largest_radius_px=radii,
         nearest_m=nearest,
@@ -138,23 +145,43 @@ def describe(shards: Shards, measured: int = MEASURED) -> Description:
         f_number=f_numbers,
         image_bytes=image_bytes,
         models=models,
-        shares=_shares([shards[index] for index in spread_choice(shards, measured)]),
+        shares=_shares(shards[index] for index in spread_choice(shards, measured)),
     )
 
 
-def _split(name: str, samples: Sequence[Sample], shards: Shards) -> SplitNumbers:
-    files = [file for file in shards.files if file.path.name.startswith(f"{name}-")]
+@dataclass
+class _Split:
+    """Counts of one split while its samples go by: none of them is kept."""
+
+    samples: int = 0
+    frames: int = 0
+    sources: set[str] = field(default_factory=set)
+
+
+_COUNTED: dict[str, Callable[[Sample], Any]] = {
+    "frames": lambda sample: sample.n_frames,
+    "layers": lambda sample: len(sample.layers),
+    "plans": lambda sample: sample.focus_plan,
+    "licences": lambda sample: sample.licence,
+    "recipe_hashes": lambda sample: sample.recipe_hash,
+    "plan_ids": lambda sample: sample.plan_id,
+    "toolkit_versions": lambda sample: sample.toolkit_version,
+}
+
+
+def _split_numbers(name: str, split: _Split, shards: Shards) -> SplitNumbers:
+    sizes = [file.file_bytes for file in shards.files if file.path.name.startswith(f"{name}-")]
     return SplitNumbers(
         name=name,
-        shards=len(files),
-        samples=len(samples),
-        frames=sum(sample.n_frames for sample in samples),
-        sources=len({source.sha256 for sample in samples for source in sample.sources}),
-        total_bytes=sum(file.file_bytes for file in files),
+        shards=len(sizes),
+        samples=split.samples,
+        frames=split.frames,
+        sources=len(split.sources),
+        total_bytes=sum(sizes),
     )
 
 
-def _shares(samples: Sequence[Sample]) -> Shares:
+def _shares(samples: Iterable[Sample]) -> Shares:
     shares = Shares()
     for sample in samples:
         index = sample.sharpest_frame

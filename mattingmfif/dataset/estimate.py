@@ -117,14 +117,18 @@ def _report(request: Request, mirror: Mirror, tell: Tell, write: bool) -> Iterat
     total = len(plan.samples)
     yield f"measured  {measured.samples} samples in {time.monotonic() - begin:.0f} s"
     yield f"frames    about {measured.frames * total:.0f}"
-    # of a remote folder, too, a copy lies here while the index is made
     free = shutil.disk_usage(_existing(out)).free
-    yield f"size      about {measured.total_bytes * total / 1e9:.2f} GB; free {free / 1e9:.0f} GB"
+    size = measured.total_bytes * total
+    here, where = size, "free"
+    if mirror.address is not None:  # a shard lies here until it is sent
+        here = measured.total_bytes * min(total, plan.recipe.output.samples_per_shard * request.engine.jobs)
+        where = f"{here / 1e9:.2f} GB of it here at a time, free"
+    yield f"size      about {size / 1e9:.2f} GB; {where} {free / 1e9:.0f} GB"
     yield f"CPU       about {(measured.cpu_s * total + scan.cpu_s) / 3600:.3f} h, {measured.cpu_s:.1f} s a sample"
     need, memory = int(measured.peak_bytes * SPREAD), available_bytes()
     jobs = fitting_workers(request.engine.jobs, need, memory)
     yield f"memory    {measured.peak_bytes / 1e9:.2f} GB a worker; {jobs} workers, {memory / 1e9:.1f} GB available"
-    _refuse_what_cannot_fit(request, int(measured.total_bytes * total * SPREAD), free, need, memory)
+    _refuse_what_cannot_fit(request, int(here * SPREAD), free, need, memory)
     if write:
         _keep(plan, mirror)
         yield f"written   {redacted(str(mirror.address or out / PLAN_FILE))}"

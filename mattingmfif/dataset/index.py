@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mattingmfif.dataset.card import write_card
 from mattingmfif.dataset.manifest import write_manifest
 from mattingmfif.dataset.plan import Plan
-from mattingmfif.dataset.reader import open_shards
 from mattingmfif.dataset.report import write_previews
+from mattingmfif.dataset.shard_file import ShardFile, ShardFiles, shard_places
 from mattingmfif.dataset.whole_files import write_whole
 
 SOURCES_FILE = "sources.parquet"
@@ -29,20 +31,30 @@ class Totals:
     total_bytes: int
 
 
-def write_index(plan: Plan, out: Path) -> Totals:
-    """Write everything that is derived from finished shards, and count them."""
+def write_index(plan: Plan, out: Path, data: Path | str | None = None) -> Totals:
+    """Write everything that is derived from finished shards into `out`, and count them.
+
+    The shards lie there, or in the folder at the address `data`, where they are read without being brought here.
+    """
+    data = out if data is None else data
     write_sources(plan, out)
     if not plan.shards:
         return Totals(samples=0, frames=0, total_bytes=0)
-    shards = open_shards(out)
-    rows = write_manifest(out, shards)
-    if rows:
-        write_previews(out)
-        write_card(out)
+    sizes: dict[str, int] = {}
+
+    def measured() -> Iterator[ShardFile]:
+        for file in ShardFiles(shard_places(data), most=1):
+            sizes[file.path.name] = file.file_bytes
+            yield file
+
+    rows = write_manifest(out, measured())
+    if rows.num_rows:
+        write_previews(out, data=data)
+        write_card(out, data)
     return Totals(
-        samples=len(rows),
-        frames=sum(int(row["frames"]) for row in rows),
-        total_bytes=sum((out / "data" / name).stat().st_size for name in {str(row["shard"]) for row in rows}),
+        samples=rows.num_rows,
+        frames=pc.sum(rows["frames"]).as_py() or 0,
+        total_bytes=sum(sizes[name] for name in rows["shard"].unique().to_pylist()),
     )
 
 

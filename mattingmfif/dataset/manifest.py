@@ -6,14 +6,16 @@ The manifest is derived from the shards and can be made again at any time; it is
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mattingmfif.dataset.reader import Sample, Shards
+from mattingmfif.dataset.reader import Sample
 from mattingmfif.dataset.schema import pixel_columns
+from mattingmfif.dataset.shard_file import ShardFile
 from mattingmfif.dataset.whole_files import write_whole
 from mattingmfif.errors import EXIT_FAULTS, UserError
 
@@ -41,21 +43,22 @@ _SCHEMA = pa.schema(
 )
 
 
-def manifest_rows(shards: Shards) -> list[dict[str, Any]]:
-    """The rows of the manifest in the order of the shards, from their records; no pixel is decoded for TIFF cells."""
-    return [_row(sample) for sample in shards]
+def manifest_rows(file: ShardFile) -> list[dict[str, Any]]:
+    """The rows of one shard, from its records; no pixel is decoded for TIFF cells."""
+    return [_row(Sample(file, row)) for row in range(file.rows)]
 
 
-def write_manifest(out: Path, shards: Shards) -> list[dict[str, Any]]:
-    """Write `OUT/manifest.parquet` whole or not at all, and return its rows."""
-    rows = manifest_rows(shards)
+def write_manifest(out: Path, files: Iterable[ShardFile]) -> pa.Table:
+    """Write `OUT/manifest.parquet` of the shards whole or not at all, and return its rows; a shard is let go of."""
+    batches = [pa.RecordBatch.from_pylist(manifest_rows(file), schema=_SCHEMA) for file in files]
+    rows = pa.Table.from_batches(batches, schema=_SCHEMA).combine_chunks()
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), stream, compression="zstd")
+    pq.write_table(rows, stream, compression="zstd")
     write_whole(out / MANIFEST_FILE, stream.getvalue())
     return rows
 
 
-def read_manifest(out: Path) -> list[dict[str, Any]]:
+def read_manifest(out: Path) -> pa.Table:
     """The rows of `OUT/manifest.parquet`; UserError if it is missing or damaged."""
     path = out / MANIFEST_FILE
     try:
@@ -64,8 +67,7 @@ def read_manifest(out: Path) -> list[dict[str, Any]]:
         table = pq.read_table(path)
         if not table.schema.equals(_SCHEMA):
             raise ValueError("other columns")
-        rows: list[dict[str, Any]] = table.to_pylist()
-        return rows
+        return table
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{MANIFEST_FILE}: cannot be read ({error})", EXIT_FAULTS) from None
 

@@ -22,8 +22,9 @@ import numpy.typing as npt
 from mattingmfif.dataset.camera import lens_of
 from mattingmfif.dataset.codes import codes_of
 from mattingmfif.dataset.layer_store import COLOUR_COLUMNS, DISTANCE_COLUMNS, KNOWN_COLUMNS, MATTE_COLUMNS
-from mattingmfif.dataset.reader import Sample, ShardFile
+from mattingmfif.dataset.reader import Sample
 from mattingmfif.dataset.sample import ALPHA_COLUMNS, NO_FRAME, SHARP_RADIUS_PX, CameraRecord, decode_depth
+from mattingmfif.dataset.shard_file import ShardFile
 from mattingmfif.dataset.tiff import Window
 from mattingmfif.errors import UserError
 from mattingmfif.optics import (

@@ -10,31 +10,22 @@
 
 Of a dataset built with `--store layers`, target and frames are photographed here and now (`photograph.py`).
 
-Image bytes are read from the file at their offset; nothing is unpickled and every size is checked against the file
-before memory is taken. A damaged shard gives one UserError that names file, row and column.
+A damaged shard gives one UserError that names file, row and column.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mattingmfif.dataset.cells import read_cell, read_header
-from mattingmfif.dataset.escape import redacted
-from mattingmfif.dataset.files import ByteFile, inside, is_remote, list_folder
-from mattingmfif.dataset.offsets import Span, cell_span, column_spans, page_sizes, unpacked_bytes
 from mattingmfif.dataset.sample import (
     ALPHA_COLUMNS,
-    FORMAT_VERSION,
     FRAME_COLUMNS,
     MAX_FRAMES,
     MIN_FRAMES,
@@ -45,22 +36,14 @@ from mattingmfif.dataset.sample import (
     SourceRecord,
     decode_depth,
 )
-from mattingmfif.dataset.schema import RECORD_COLUMNS, columns_of, is_blob
-from mattingmfif.dataset.shards import parse_shard_name
-from mattingmfif.dataset.tiff import Image, TiffHeader, Window, decode_window
-from mattingmfif.errors import EXIT_FAULTS, UserError
+from mattingmfif.dataset.shard_file import ShardFile, ShardFiles, shard_places
+from mattingmfif.dataset.tiff import Window
+from mattingmfif.errors import UserError
 
 if TYPE_CHECKING:
     from mattingmfif.dataset.photograph import Photographs
 
 Codes = npt.NDArray[Any]
-
-#: the columns of a record other than images are a few kB; more is damage
-_MAX_RECORD_BYTES = 1 << 24
-#: the head of a page with its statistics takes less than this
-_PAGE_HEAD_BYTES = 4096
-#: tile tables that a shard keeps, a kilobyte each
-_MAX_HEADERS = 1 << 12
 
 
 def open_shards(out: str | Path, split: str | None = None) -> Shards:
@@ -69,203 +52,30 @@ def open_shards(out: str | Path, split: str | None = None) -> Shards:
     `out` is a path or an address of a file system that pyarrow knows, such as `s3://bucket/folder`.
     Raises UserError if there is none, or if a file is torn or not a shard of this format.
     """
-    return Shards([ShardFile(place) for place in shard_places(out, split)])
-
-
-def shard_places(out: str | Path, split: str | None = None) -> list[Path | str]:
-    """Paths or addresses of the shards that `open_shards` opens, sorted by name; UserError if there are none."""
-    places: list[Path | str]
-    if is_remote(out):
-        address = str(out)
-        name = PurePosixPath(address.partition("?")[0]).name
-        if parse_shard_name(name):
-            places = [address]
-        else:
-            folder, names = inside(address, "data"), list_folder(inside(address, "data"))
-            if not names:
-                folder, names = address, list_folder(address)
-            places = [inside(folder, item) for item in names if parse_shard_name(item)]
-    else:
-        name, places = Path(out).name, list(find_shards(Path(out)))
-    every = places
-    if split is not None:
-        places = [place for place in places if (parse_shard_name(place_name(place)) or ("",))[0] == split]
-    if not places:
-        wanted = f" of split {split!r}" if split else ""
-        others = sorted({known[0] for place in every if (known := parse_shard_name(place_name(place)))})
-        if others:
-            raise UserError(f"{redacted(str(out))}: no shard{wanted} found; there are: {', '.join(others)}")
-        raise UserError(
-            f"{redacted(str(out))}: no shard{wanted} found; expected {name}/data/<split>-NNNNN-of-NNNNN.parquet"
-        )
-    return places
-
-
-def place_name(place: Path | str) -> str:
-    """The file name at the end of a path or an address."""
-    return place.name if isinstance(place, Path) else PurePosixPath(place.partition("?")[0]).name
-
-
-def find_shards(out: Path) -> list[Path]:
-    """Shard files of a built folder, sorted by name; `out` itself if it is a file."""
-    if out.is_file():
-        return [out]
-    folder = out / "data" if (out / "data").is_dir() else out
-    return sorted(path for path in folder.glob("*.parquet") if parse_shard_name(path.name))
-
-
-class ShardFile:
-    """One Parquet file of the format, opened for reading at offsets; can be sent to another process."""
-
-    def __init__(self, place: Path | str) -> None:
-        """Read and check the footer; UserError if the file is not a whole shard of this format version."""
-        name = place_name(place)
-        try:
-            self._bytes = ByteFile(place)
-            stream = self._bytes.stream()
-            file = pq.ParquetFile(stream, thrift_string_size_limit=1 << 24, thrift_container_size_limit=1 << 20)
-            footer, schema = file.metadata, file.schema_arrow
-            self._chunks = [column_spans(footer.row_group(k)) for k in range(footer.num_row_groups)]
-            rows = [footer.row_group(k).num_rows for k in range(footer.num_row_groups)]
-            self._record_bytes = [unpacked_bytes(footer.row_group(k), is_blob) for k in range(footer.num_row_groups)]
-            stream.close()
-        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-            message = f"{name}: not a whole Parquet file ({redacted(_line(error))}); build again"
-            raise UserError(message, EXIT_FAULTS) from None
-        self.path = place if isinstance(place, Path) else Path(name)
-        pairs = (schema.metadata or {}).items()
-        self.metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in pairs}
-        version = self.metadata.get("format_version")
-        if version != str(FORMAT_VERSION):
-            raise UserError(f"{name}: format version {version}; this reader knows {FORMAT_VERSION}", EXIT_FAULTS)
-        #: "frames", or "layers" where frames are photographed when they are read
-        self.store = self.metadata.get("store", "frames")
-        if schema.names != [column for column, _ in columns_of(self.store)] or rows != [1] * len(rows):
-            raise UserError(f"{name}: not the columns and row groups of a shard", EXIT_FAULTS)
-        self.rows = len(rows)
-        self.file_bytes = self._bytes.size_bytes
-        self._spans: dict[tuple[int, str], Span | None] = {}
-        self._headers: dict[tuple[int, str], TiffHeader | None] = {}
-
-    def record(self, row: int) -> dict[str, Any]:
-        """The columns of a row other than images, as plain values."""
-        columns = [*RECORD_COLUMNS, *(["layer_store"] if self.store == "layers" else [])]
-        chunks = [span for leaf, span in self._chunks[row].items() if leaf.partition(".")[0] in columns]
-        try:
-            total = max(sum(size for _, size in chunks), self._record_bytes[row])
-            if not is_remote(self._bytes.place):  # what the footer says may be a lie; reading all pages' heads is cheap
-                total = max(total, sum(self._unpacked(*span) for span in chunks))
-            if total > _MAX_RECORD_BYTES:
-                raise ValueError(f"{total} bytes of record")
-            with self._bytes.stream() as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
-                values = file.read_row_group(row, columns=columns).to_pylist()
-            if len(values) != 1:
-                raise ValueError(f"{len(values)} values")
-            return dict(values[0])
-        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-            raise self.fault(row, "record", error) from None
-
-    def _unpacked(self, start: int, size: int) -> int:
-        """Bytes to which a column chunk of one page unpacks."""
-        unpacked, packed = page_sizes(self.read(start, min(size, _PAGE_HEAD_BYTES)))
-        if not 0 <= packed <= size <= packed + _PAGE_HEAD_BYTES or unpacked < 0:
-            raise ValueError("a column chunk of more than one page")
-        return unpacked
-
-    def span(self, row: int, column: str) -> Span | None:
-        """(offset, bytes) of an image cell in the file, None where the sample has none."""
-        key = (row, column)
-        if key not in self._spans:
-            try:
-                self._spans[key] = cell_span(self.read, self._chunks[row][f"{column}.bytes"], self.file_bytes)
-            except (OSError, ValueError, KeyError) as error:
-                raise self.fault(row, column, error) from None
-        return self._spans[key]
-
-    def image(self, row: int, column: str, window: Window | None = None, result: Image | None = None) -> Image | None:
-        """The stored codes of an image cell or of a window of it, None where the sample has none.
-
-        With `result`, an array of the type and shape to come, the codes are written there and it is returned.
-        """
-        span = self.span(row, column)
-        if span is None:
-            return None
-        start, size = span
-        try:
-            header = self._header(row, column)
-            if header is not None:
-                return decode_window(lambda offset, length: self.read(start + offset, length), header, window, result)
-            image = read_cell(lambda offset, length: self.read(start + offset, length), size, window)
-            if result is None:
-                return image
-            if image.shape != result.shape or image.dtype != result.dtype:
-                raise ValueError(f"{image.dtype} {list(image.shape)}")
-            result[...] = image
-            return result
-        except (OSError, ValueError) as error:
-            raise self.fault(row, column, error) from None
-
-    def image_size(self, row: int, column: str) -> tuple[int, int]:
-        """(height, width) of a cell, from its header alone where it is a tiled TIFF."""
-        try:
-            header = self._header(row, column)
-        except (OSError, ValueError) as error:
-            raise self.fault(row, column, error) from None
-        if header is not None:
-            return header.height, header.width
-        image = self.image(row, column)
-        assert image is not None
-        return image.shape[0], image.shape[1]
-
-    def _header(self, row: int, column: str) -> TiffHeader | None:
-        """The tile table of a cell, None for a PNG."""
-        key = (row, column)
-        with contextlib.suppress(KeyError):  # another thread may just have cleared them
-            return self._headers[key]
-        span = self.span(row, column)
-        if span is None:
-            raise ValueError("absent")
-        start, size = span
-        if len(self._headers) >= _MAX_HEADERS:
-            self._headers.clear()
-        header = read_header(lambda offset, length: self.read(start + offset, length), size)
-        self._headers[key] = header
-        return header
-
-    def read(self, offset: int, length: int) -> bytes:
-        """`length` bytes at `offset`; OSError if the file ends before."""
-        return self._bytes.read(offset, length)
-
-    def fault(self, row: int, column: str, error: Exception) -> UserError:
-        """One line that says which cell of which file is damaged."""
-        return UserError(f"{self.path.name}, row {row}, {column}: damaged ({_line(error)})", EXIT_FAULTS)
-
-    def close(self) -> None:
-        """Give the file handle back; reading again opens it again."""
-        self._bytes.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_headers": {}}
+    return Shards(shard_places(out, split))
 
 
 class Shards(Sequence["Sample"]):
     """The samples of several shards in order; an index makes a new Sample that holds what it has decoded."""
 
-    def __init__(self, files: list[ShardFile]) -> None:
-        self.files = files
-        self._places = [(file, row) for file in files for row in range(file.rows)]
+    def __init__(self, places: Sequence[Path | str]) -> None:
+        """Open every shard once; UserError for a damaged one."""
+        self.files = ShardFiles(places)
+        self._starts = np.concatenate([[0], np.cumsum([file.rows for file in self.files], dtype=np.int64)])
 
     def __len__(self) -> int:
-        return len(self._places)
+        return int(self._starts[-1])
 
     def __getitem__(self, index: Any) -> Any:
         """The sample at an integer index, a list of samples for a slice."""
         if isinstance(index, slice):
-            return [Sample(*place) for place in self._places[index]]
-        return Sample(*self._places[index])
+            return [self[k] for k in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return Sample(self.files[number], index - int(self._starts[number]))
 
     def __iter__(self) -> Iterator[Sample]:
-        return (Sample(file, row) for file, row in self._places)
+        return (Sample(file, row) for file in self.files for row in range(file.rows))
 
     def __repr__(self) -> str:
         return f"<{len(self)} samples in {len(self.files)} shards>"
@@ -432,7 +242,3 @@ class Sample:
             if self.file.image(self.row, column, self.window, stack[k]) is None:
                 raise self.file.fault(self.row, column, ValueError("absent"))
         return stack
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

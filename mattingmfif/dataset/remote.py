@@ -125,15 +125,36 @@ class Mirror:
             if name in there:
                 fetch_file(inside(self.address, name), self.folder / name, MAX_PLAN_BYTES)
 
-    def pull_shards(self) -> None:
-        """Bring the shards that are not here."""
+    @property
+    def data(self) -> Path | str:
+        """The dataset folder as it is read: this one, or the remote address."""
+        return self.folder if self.address is None else self.address
+
+    def data_files(self) -> list[str]:
+        """Names of what lies among the shards, sorted."""
+        if self.address is not None:
+            return list(walk(inside(self.address, DATA_FOLDER)))
+        folder = self._data_folder()
+        return sorted(path.name for path in folder.iterdir() if path.parent.name == DATA_FOLDER or _is_shard(path))
+
+    @contextlib.contextmanager
+    def at_hand(self, shard: str) -> Iterator[Path]:
+        """A shard on this machine; a remote one only for the while."""
         if self.address is None:
+            yield self._data_folder() / shard
             return
-        (self.folder / DATA_FOLDER).mkdir(exist_ok=True)
-        for name in self.shards():
-            local = self.folder / DATA_FOLDER / name
-            if not local.exists():
-                fetch_file(inside(self.address, DATA_FOLDER, name), local)
+        local = self.folder / DATA_FOLDER / shard
+        local.parent.mkdir(exist_ok=True)
+        fetch_file(inside(self.address, DATA_FOLDER, shard), local)
+        try:
+            yield local
+        finally:
+            local.unlink(missing_ok=True)
+
+    def _data_folder(self) -> Path:
+        """OUT/data, or OUT itself where shards lie there."""
+        data = self.folder / DATA_FOLDER
+        return data if data.is_dir() else self.folder
 
     def shards(self) -> dict[str, int]:
         """Sizes of the remote shards by name."""
@@ -155,6 +176,10 @@ class Mirror:
         if self.address is None:
             return shard_is_complete(self.folder / DATA_FOLDER / shard, plan_id, deep=True)
         return shard_is_complete(inside(self.address, DATA_FOLDER, shard), plan_id)
+
+
+def _is_shard(path: Path) -> bool:
+    return parse_shard_name(path.name) is not None
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ are area averages of the stored sRGB codes.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from mattingmfif.dataset.describe import spread_choice
 from mattingmfif.dataset.physics import layer_radii_px
 from mattingmfif.dataset.preview import thumbnail, to_8_bit
 from mattingmfif.dataset.reader import Sample, open_shards
@@ -79,15 +79,18 @@ def contact_sheet(sample: Sample) -> Pillow.Image:
 
 
 def write_previews(
-    out: Path, limit: int = PREVIEW_COUNT, on_preview: Callable[[int, int], None] | None = None
+    out: Path,
+    limit: int = PREVIEW_COUNT,
+    on_preview: Callable[[int, int], None] | None = None,
+    data: Path | str | None = None,
 ) -> list[Path]:
     """Write contact sheets to `OUT/previews/<sample id>.jpg` and return their paths in the order of the dataset.
 
-    At most `limit` samples, picked by the hash of their ids so that the choice is spread and does not change.
+    At most `limit` samples, picked by the hash of their ids so that the choice is spread and does not change. The
+    shards lie in `out`, or in the folder at the address `data`.
     """
-    shards = open_shards(out)
-    ranked = sorted(range(len(shards)), key=lambda k: hashlib.sha256(shards[k].sample_id.encode()).hexdigest())
-    chosen = sorted(ranked[:limit])
+    shards = open_shards(out if data is None else data)
+    chosen = spread_choice(shards, limit)
     folder = out / PREVIEW_FOLDER
     folder.mkdir(exist_ok=True)
     written = []

@@ -232,10 +232,9 @@ def _build_locked(request: Request, mirror: Mirror, workers: Workers, tell: Tell
 
 def _indexed(plan: Plan, mirror: Mirror, command: str, rendered: Rendered, cost: Cost, began: float) -> Summary:
     out = mirror.folder
-    mirror.pull_shards()
     write_whole(out / LOCK_RECIPE, plan.recipe.to_toml().encode())
-    totals = write_index(plan, out)
-    rejects = write_rejects(plan, out)
+    totals = write_index(plan, out, mirror.data)
+    rejects = write_rejects(plan, mirror)
     summary = Summary(
         out=redacted(str(mirror.address or out)),
         samples=totals.samples,
@@ -257,12 +256,12 @@ def _indexed(plan: Plan, mirror: Mirror, command: str, rendered: Rendered, cost:
     return summary
 
 
-def write_rejects(plan: Plan, out: Path) -> list[Reject]:
+def write_rejects(plan: Plan, mirror: Mirror) -> list[Reject]:
     """Write rejects.jsonl, one row a source, sorted: the scan's and those found while rendering."""
-    rows = {(item.path, item.reason, item.detail): item for item in (*plan.rejects, *shard_rejects(plan, out))}
+    rows = {(item.path, item.reason, item.detail): item for item in (*plan.rejects, *shard_rejects(plan, mirror))}
     rejects = [rows[key] for key in sorted(rows)]
     text = "".join(json.dumps(asdict(item), ensure_ascii=False, sort_keys=True) + "\n" for item in rejects)
-    write_whole(out / REJECTS_FILE, text.encode())
+    write_whole(mirror.folder / REJECTS_FILE, text.encode())
     return rejects
 
 

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from mattingmfif.dataset.camera import lens_of
 from mattingmfif.dataset.crops import Codes, radii_px, sharpest_of
-from mattingmfif.dataset.reader import Sample, ShardFile
+from mattingmfif.dataset.reader import Sample
 from mattingmfif.dataset.sample import ALPHA_COLUMNS, FRAME_COLUMNS, MAX_ALPHAS, TRUST_COLUMNS, CameraRecord, Float32
+from mattingmfif.dataset.shard_file import ShardFile
 from mattingmfif.dataset.tiff import Window
 from mattingmfif.optics.lens import ThinLens
 

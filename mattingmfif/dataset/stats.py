@@ -83,7 +83,18 @@ def measure(shards: Shards, samples: int = SAMPLES, on_sample: Callable[[int, in
         blurred.append(max(np.abs(sample.blur_radius_px(k)).max() for k in range(sample.n_frames)))
         if on_sample is not None:
             on_sample(done, len(chosen))
-    everything = [(s.n_frames, len(s.layers), s.focus_plan, s.camera, s.split, s.licence) for s in shards]
+    everything = [
+        (
+            s.n_frames,
+            len(s.layers),
+            s.focus_plan,
+            _f_stop(s.camera.f_number),
+            s.camera.focal_length_mm,
+            s.split,
+            s.licence,
+        )
+        for s in shards
+    ]
     whole, of_samples = "of the pixels of all frames", "of the samples"
     frame_labels = (*(f"frame {k}" for k in range(MAX_FRAMES)), "none (gap)")
     distributions = (
@@ -98,10 +109,10 @@ def measure(shards: Shards, samples: int = SAMPLES, on_sample: Callable[[int, in
         _counted("Frames a stack", Counter(item[0] for item in everything)),
         _counted("Layers a scene", Counter(item[1] for item in everything)),
         _counted("Focus plan", Counter(item[2] for item in everything)),
-        _counted("f-number", Counter(_f_stop(item[3].f_number) for item in everything)),
-        _counted("Focal length", Counter(f"{item[3].focal_length_mm:g} mm" for item in everything)),
-        _counted("Split", Counter(item[4] for item in everything)),
-        _counted("Licence", Counter(item[5] for item in everything)),
+        _counted("f-number", Counter(item[3] for item in everything)),
+        _counted("Focal length", Counter(f"{item[4]:g} mm" for item in everything)),
+        _counted("Split", Counter(item[5] for item in everything)),
+        _counted("Licence", Counter(item[6] for item in everything)),
     )
     return Stats(
         samples=len(shards),

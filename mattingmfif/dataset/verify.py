@@ -17,7 +17,7 @@ rerender   samples made again have the same pixels
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,8 @@ from mattingmfif.dataset.layer_store import LAYER_COLUMNS, expected_columns
 from mattingmfif.dataset.manifest import MANIFEST_FILE, manifest_rows, read_manifest
 from mattingmfif.dataset.physics import check_physics
 from mattingmfif.dataset.plan import Plan, PlannedShard, read_plan
-from mattingmfif.dataset.reader import Sample, ShardFile, Shards, find_shards
+from mattingmfif.dataset.reader import Sample
+from mattingmfif.dataset.remote import Mirror
 from mattingmfif.dataset.sample import (
     ALPHA_COLUMNS,
     FRAME_COLUMNS,
@@ -39,6 +40,7 @@ from mattingmfif.dataset.sample import (
     pixel_sha256,
 )
 from mattingmfif.dataset.schema import COLOUR_COLUMNS, pixel_columns, shard_schema
+from mattingmfif.dataset.shard_file import ShardFile
 from mattingmfif.dataset.shards import parse_shard_name, refused_in_shard, stored_pixels
 from mattingmfif.errors import UserError
 
@@ -95,7 +97,7 @@ class VerifyReport:
 
 
 def verify(
-    out: Path,
+    out: Path | Mirror,
     rerender: int = 0,
     rerender_sample: Callable[[str], SampleRecord] | None = None,
     on_sample: Callable[[int, int], None] | None = None,
@@ -103,56 +105,61 @@ def verify(
 ) -> VerifyReport:
     """Look at everything in the folder `out`; `rerender` samples are made again by `rerender_sample(sample_id)`.
 
-    `on_sample(done, total)` is told of progress; photographs of an `earlier` plan must still be in its splits. Raises
-    UserError only where there is nothing to look at.
+    Shards are looked at one after another; of a remote folder one at a time lies on this machine. `on_sample(done,
+    total)` is told of progress; photographs of an `earlier` plan must still be in its splits. Raises UserError only
+    where there is nothing to look at.
     """
+    mirror = out if isinstance(out, Mirror) else Mirror(folder=out)
     faults: list[Fault] = []
     plan: Plan | None = None
     try:
-        plan = read_plan(out)
+        plan = read_plan(mirror.folder)
         if plan is None:
             faults.append(Fault(shard="", sample="", check="plan", detail="plan.json is missing"))
     except UserError as error:
         faults.append(Fault(shard="", sample="", check="plan", detail=str(error)))
-    paths = {path.name: path for path in find_shards(out)}
-    if not paths and plan is None:
-        raise UserError(f"{out}: neither a plan nor shards; nothing to verify")
-    faults += _check_names(plan, set(paths), out)
-    files = []
-    for name, path in paths.items():
-        found, file = _check_file(path, plan)
-        faults += found
-        if file is not None:
-            files.append((name, file))
-    samples: list[Sample] = []
-    images, total = 0, sum(file.rows for _, file in files)
-    for name, file in files:
-        in_shard = []
-        for row in range(file.rows):
-            looked = SampleCheck(file, row, plan)
-            faults += [
-                Fault(shard=name, sample=looked.sample_id, check=check, detail=text) for check, text in looked.run()
-            ]
-            images += looked.images
-            if looked.sample is not None:
-                in_shard.append(looked.sample)
-            if on_sample is not None:
-                on_sample(len(samples) + len(in_shard), total)
-        samples += [Sample(sample.file, sample.row) for sample in in_shard]  # without what was decoded
-        faults += _check_count(name, file, [sample.sample_id for sample in in_shard], plan)
-    faults += [
-        Fault(shard="", sample=sample, check="split", detail=text)
-        for sample, text in _check_splits(samples, plan, earlier)
-    ]
-    faults += [Fault(shard="", sample="", check="manifest", detail=text) for text in _check_manifest(out, files)]
-    chosen = rerender_choice(samples, rerender) if rerender_sample is not None else []
-    for sample in chosen:
+    there = mirror.data_files()
+    names = [name for name in there if parse_shard_name(name)]
+    if not names and plan is None:
+        raise UserError(f"{mirror.folder}: neither a plan nor shards; nothing to verify")
+    faults += _check_names(plan, there)
+    splits, manifest = _Splits(plan, earlier), _Manifest(mirror.folder)
+    found: list[tuple[str, str, int]] = []  # sample, shard, row
+    images = done = 0
+    for name in names:
+        with mirror.at_hand(name) as path:
+            of_file, file = _check_file(path, plan)
+            faults += of_file
+            if file is None:
+                manifest.skip()
+                continue
+            in_shard = []
+            for row in range(file.rows):
+                looked = SampleCheck(file, row, plan)
+                faults += [
+                    Fault(shard=name, sample=looked.sample_id, check=check, detail=text) for check, text in looked.run()
+                ]
+                images += looked.images
+                done += 1
+                if looked.sample is not None:
+                    in_shard.append(looked.sample_id)
+                    found.append((looked.sample_id, name, row))
+                    splits.add(looked.sample)
+                if on_sample is not None:
+                    on_sample(done, max(done, len(plan.samples) if plan is not None else 0))
+            faults += _check_count(name, file, in_shard, plan)
+            manifest.compare(file)
+    faults += splits.faults
+    faults += [Fault(shard="", sample="", check="manifest", detail=text) for text in manifest.ended()]
+    chosen = rerender_choice(found, rerender) if rerender_sample is not None else []
+    for sample_id, name, row in chosen:
         assert rerender_sample is not None
-        faults += [
-            Fault(shard=sample.file.path.name, sample=sample.sample_id, check="rerender", detail=text)
-            for text in compare_with_record(sample, rerender_sample)
-        ]
-    return VerifyReport(shards=len(paths), samples=total, images=images, rerendered=len(chosen), faults=tuple(faults))
+        with mirror.at_hand(name) as path:
+            faults += [
+                Fault(shard=name, sample=sample_id, check="rerender", detail=text)
+                for text in compare_with_record(Sample(ShardFile(path), row), rerender_sample)
+            ]
+    return VerifyReport(shards=len(names), samples=done, images=images, rerendered=len(chosen), faults=tuple(faults))
 
 
 class SampleCheck:
@@ -241,10 +248,9 @@ class SampleCheck:
                 yield "checksum", f"{name}: the pixels are not those that were written"
 
 
-def rerender_choice(samples: list[Sample], count: int) -> list[Sample]:
-    """`count` samples picked by the hash of their ids: spread over the dataset, the same at every call."""
-    ranked = sorted(samples, key=lambda sample: hashlib.sha256(sample.sample_id.encode()).hexdigest())
-    return ranked[:count]
+def rerender_choice(found: list[tuple[str, str, int]], count: int) -> list[tuple[str, str, int]]:
+    """`count` samples (id, shard, row) picked by the hash of their ids: spread, the same at every call."""
+    return sorted(found, key=lambda item: hashlib.sha256(item[0].encode()).hexdigest())[:count]
 
 
 def compare_with_record(sample: Sample, make: Callable[[str], SampleRecord]) -> Iterator[str]:
@@ -267,17 +273,15 @@ def compare_with_record(sample: Sample, make: Callable[[str], SampleRecord]) -> 
             yield f"{name}: {np.count_nonzero(difference)} values differ, by up to {int(difference.max())} codes"
 
 
-def _check_names(plan: Plan | None, found: set[str], out: Path) -> Iterator[Fault]:
+def _check_names(plan: Plan | None, there: Iterable[str]) -> Iterator[Fault]:
+    found = {name for name in there if parse_shard_name(name)}
     planned = {shard.name for shard in plan.shards} if plan is not None else found
     for name in sorted(planned - found):
         yield Fault(shard=name, sample="", check="shard", detail="planned and not there; build again")
     for name in sorted(found - planned):
         yield Fault(shard=name, sample="", check="shard", detail="there and not planned")
-    folder = out / "data"
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            if parse_shard_name(path.name) is None:
-                yield Fault(shard=path.name, sample="", check="shard", detail="not a shard; left by a killed run?")
+    for name in sorted(set(there) - found):
+        yield Fault(shard=name, sample="", check="shard", detail="not a shard; left by a killed run?")
 
 
 def _check_file(path: Path, plan: Plan | None) -> tuple[list[Fault], ShardFile | None]:
@@ -337,39 +341,66 @@ def _unexplained(plan: Plan, shard: PlannedShard, found: set[str], refused: set[
             yield sample.sample_id
 
 
-def _check_splits(samples: list[Sample], plan: Plan | None, earlier: Plan | None) -> Iterator[tuple[str, str]]:
-    groups = {source.sha256: source.group for source in plan.sources} if plan is not None else {}
-    homes: dict[tuple[str, str], tuple[str, str]] = {}
-    for old in earlier.sources if earlier is not None else ():
-        homes["source", old.sha256] = (old.split, "of the earlier dataset")
-        homes["near-duplicate group", old.group] = (old.split, "of the earlier dataset")
-    for sample in samples:
+class _Splits:
+    """Where sources and near-duplicate groups were first seen, and what is in two splits."""
+
+    def __init__(self, plan: Plan | None, earlier: Plan | None) -> None:
+        self.faults: list[Fault] = []
+        self._groups = {source.sha256: source.group for source in plan.sources} if plan is not None else {}
+        self._homes: dict[tuple[str, str], tuple[str, str]] = {}
+        for old in earlier.sources if earlier is not None else ():
+            self._homes["source", old.sha256] = (old.split, "of the earlier dataset")
+            self._homes["near-duplicate group", old.group] = (old.split, "of the earlier dataset")
+
+    def add(self, sample: Sample) -> None:
+        """One sample more."""
         for source in sample.sources:
             marks = [("source", source.sha256), ("path", source.path)]
-            if source.sha256 in groups:
-                marks.append(("near-duplicate group", groups[source.sha256]))
+            if source.sha256 in self._groups:
+                marks.append(("near-duplicate group", self._groups[source.sha256]))
             for mark in marks:
-                split, first = homes.setdefault(mark, (sample.split, sample.sample_id))
+                split, first = self._homes.setdefault(mark, (sample.split, sample.sample_id))
                 if split != sample.split:
-                    yield (
-                        sample.sample_id,
-                        f"{mark[0]} of {source.path!r} is in {sample.split!r} and, by sample {first}, in {split!r}",
-                    )
+                    detail = f"{mark[0]} of {source.path!r} is in {sample.split!r} and, by sample {first}, in {split!r}"
+                    self.faults.append(Fault(shard="", sample=sample.sample_id, check="split", detail=detail))
 
 
-def _check_manifest(out: Path, files: list[tuple[str, ShardFile]]) -> Iterator[str]:
-    path = out / MANIFEST_FILE
-    if not path.is_file():
-        return
-    try:
-        stored = read_manifest(out)
-    except UserError as error:
-        yield str(error)
-        return
-    try:
-        true = manifest_rows(Shards([file for _, file in files]))
-    except (UserError, TypeError, KeyError, ValueError):
-        return  # a shard that cannot be read has a fault of its own
-    if stored != true:
-        different = sum(a != b for a, b in zip(stored, true, strict=False)) + abs(len(stored) - len(true))
-        yield f"{different} rows of {MANIFEST_FILE} differ from the shards; make it again with `mattingmfif index`"
+class _Manifest:
+    """The manifest beside the shards as these go by."""
+
+    def __init__(self, out: Path) -> None:
+        self._stored: pa.Table | None = None
+        self._problem = ""
+        self._row = self._different = 0
+        if (out / MANIFEST_FILE).is_file():
+            try:
+                self._stored = read_manifest(out)
+            except UserError as error:
+                self._problem = str(error)
+
+    def skip(self) -> None:
+        """Compare no more: a shard that cannot be read has a fault of its own."""
+        self._stored = None
+
+    def compare(self, file: ShardFile) -> None:
+        """One shard more."""
+        if self._stored is None:
+            return
+        try:
+            true = manifest_rows(file)
+        except (UserError, TypeError, KeyError, ValueError):
+            self.skip()
+            return
+        stored = self._stored.slice(self._row, len(true)).to_pylist()
+        self._row += len(true)
+        self._different += sum(a != b for a, b in zip(stored, true, strict=False)) + len(true) - len(stored)
+
+    def ended(self) -> Iterator[str]:
+        """What is wrong with it."""
+        if self._problem:
+            yield self._problem
+        if self._stored is not None:
+            different = self._different + max(0, self._stored.num_rows - self._row)
+            if different:
+                again = "make it again with `mattingmfif index`"
+                yield f"{different} rows of {MANIFEST_FILE} differ from the shards; {again}"

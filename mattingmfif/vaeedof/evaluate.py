@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mattingmfif.dataset.reader import find_shards, open_shards
+from mattingmfif.dataset.reader import open_shards
+from mattingmfif.dataset.shard_file import find_shards
 from mattingmfif.errors import UserError
 from mattingmfif.pixels.colour import decode_srgb, encode_srgb
 from mattingmfif.vaeedof.align import ALIGNMENTS, align_stack

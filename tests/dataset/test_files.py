@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mattingmfif.dataset import files
-from mattingmfif.dataset.reader import ShardFile, open_shards
+from mattingmfif.dataset.reader import open_shards
+from mattingmfif.dataset.shard_file import ShardFile
 from mattingmfif.errors import UserError
 
 

@@ -226,13 +226,13 @@ def test_an_impossible_sensor_is_one_line():
 
 def test_the_manifest_saves_opening_shards_and_a_stale_one_is_not_believed(tmp_path, make_record, put_shard):
     put_shard(tmp_path, [make_record(seed=0), make_record(seed=1)], "train-00000-of-00002.parquet")
-    write_manifest(tmp_path, open_shards(tmp_path))
+    write_manifest(tmp_path, open_shards(tmp_path).files)
     stacks = stacks_of(tmp_path)
-    assert (len(stacks), len(stacks.catalogue._files)) == (2, 0)
+    assert (len(stacks), stacks.catalogue._files.opened) == (2, 0)
     put_shard(tmp_path, [make_record(seed=2)], "train-00001-of-00002.parquet")
     assert len(stacks_of(tmp_path)) == 3
     put_shard(tmp_path, [make_record(seed=0)], "train-00000-of-00002.parquet")
-    write_manifest(tmp_path, open_shards(tmp_path))
+    write_manifest(tmp_path, open_shards(tmp_path).files)
     put_shard(tmp_path, [], "train-00000-of-00002.parquet")
     with pytest.raises(UserError, match="lists more samples than it holds"):
         stacks_of(tmp_path)[0]

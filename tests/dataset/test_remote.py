@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mattingmfif.dataset import remote, run
+from mattingmfif.dataset.check import check_folder
 from mattingmfif.dataset.engines import Engine
 from mattingmfif.dataset.files import inside
 from mattingmfif.dataset.plan import stays_inside
@@ -216,3 +217,36 @@ def test_what_belongs_to_a_remote_photograph_comes_with_it(
     run.build(here, quiet)
     run.build(Request(**{**vars(here), "src": address, "out": tmp_path / "there", "engine": Engine(jobs=2)}), quiet)
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_verify_and_index_of_a_remote_folder_keep_no_more_than_a_shard_here(
+    s3: Any, built: Path, contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The most that lies in the temporary folder at any time, looked at whenever a shard has been fetched or opened."""
+    out = s3("streamed")
+    upload_folder(built, out)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(here))
+    most, fetch = [0], remote.fetch_file
+
+    def fetched(address: str, local: Path, most_bytes: int | None = None) -> None:
+        fetch(address, local, most_bytes)
+        most[0] = max(most[0], sum(1 for path in here.rglob("*.parquet") if path.parent.name == "data"))
+
+    monkeypatch.setattr(remote, "fetch_file", fetched)
+    report = check_folder(out)
+    assert report.ok, report.faults
+    assert (report.shards, report.samples, most[0]) == (4, 4, 1)
+    remote.delete_file(inside(out, "croissant.json"))
+    assert run.index_folder(out).samples == 4
+    assert most[0] == 1
+    assert remote_contents(contents, out, tmp_path / "fetched") == contents(built)
+    assert not list(here.iterdir())
+    # a damaged shard and a wrong manifest are found there as here
+    victim = next(name for name in remote.walk(out) if name.startswith("data/train"))
+    damaged = bytearray((tmp_path / "fetched" / victim).read_bytes())
+    damaged[len(damaged) // 2] ^= 16
+    (tmp_path / "damaged").write_bytes(damaged)
+    remote.put_file(tmp_path / "damaged", inside(out, victim))
+    assert {fault.shard for fault in check_folder(out).faults} == {Path(victim).name}

@@ -21,7 +21,7 @@ def folder(tmp_path_factory, make_record, put_shard):
     for shard in range(5):
         records = [make_record(seed=10 * shard + k) for k in range(2)]
         put_shard(out, records, f"train-{shard:05d}-of-00005.parquet")
-    write_manifest(out, open_shards(out))
+    write_manifest(out, open_shards(out).files)
     return out
 
 

@@ -132,7 +132,7 @@ def with_hashes(row, name, image):
 
 
 def test_a_good_folder_has_no_fault(folder):
-    write_manifest(folder.out, open_shards(folder.out))
+    write_manifest(folder.out, open_shards(folder.out).files)
     seen = []
     report = verify(
         folder.out,
@@ -376,9 +376,10 @@ def test_a_photograph_that_left_the_split_of_an_earlier_dataset_is_found(folder)
 
 
 def test_a_manifest_that_tells_another_story_is_found(folder):
-    rows = write_manifest(folder.out, open_shards(folder.out))
-    assert [row["sample_id"] for row in rows] == ["sample-0000", "sample-0001", "sample-0002"]
+    rows = write_manifest(folder.out, open_shards(folder.out).files)
+    assert rows["sample_id"].to_pylist() == ["sample-0000", "sample-0001", "sample-0002"]
     assert read_manifest(folder.out) == rows
+    rows = rows.to_pylist()
     assert rows[0]["image_bytes"] > 100_000
     assert (rows[0]["width"], rows[0]["height"], rows[0]["frames"], rows[0]["layers"]) == (129, 96, 3, 3)
     folder.change(0, focus_plan="gap")
