@@ -50,7 +50,12 @@ def _read_npy(file: Path) -> npt.NDArray[Any]:
 
 def _read_png(file: Path) -> npt.NDArray[Any] | None:
     content = file.read_bytes()
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+    values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+    if values is not None and values.ndim == 3:  # grey saved as colours is grey
+        if not (values[..., :3] == values[..., :1]).all():
+            raise ValueError("the depth map has colours; a map is grey (a false-colour picture of one cannot be read)")
+        values = np.ascontiguousarray(values[..., 0])
+    return values
 
 
 def _read_pfm(file: Path) -> npt.NDArray[np.float32]:

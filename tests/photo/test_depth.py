@@ -81,6 +81,14 @@ def test_a_16_bit_png_holds_millimetres_or_disparities(tmp_path):
     assert np.isinf(distance_m[0, 0])
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_grey_png_saved_in_colour_is_grey(tmp_path, channels):
+    codes = np.full((*SHAPE, channels), 2500, np.uint16)
+    codes[..., 3:] = 65535
+    cv2.imwrite(str(tmp_path / "d.png"), codes)
+    assert read_depth(tmp_path / "d.png", "metres", None, None, SHAPE).distance_m == pytest.approx(2.5)
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_pfm_is_read_from_the_bottom_up_in_both_byte_orders(tmp_path, order):
     values = np.arange(1, 55, dtype=np.float32).reshape(SHAPE)
@@ -118,7 +126,7 @@ def test_files_that_hold_no_plane_of_numbers_are_refused(tmp_path):
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n123")
     (tmp_path / "empty.npy").write_bytes(b"")
     (tmp_path / "a.exr").write_bytes(b"v/1\x01")
-    cv2.imwrite(str(tmp_path / "colour.png"), np.zeros((*SHAPE, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "colour.png"), np.dstack([np.full(SHAPE, k, np.uint8) for k in (10, 20, 30)]))
     for name in ("pickled.npy", "cube.npy", "text.npy", "torn.pfm", "torn.png", "empty.npy", "a.exr", "colour.png"):
         with pytest.raises(Refused) as caught:
             read_depth(tmp_path / name, "metres", None, None, SHAPE)
