@@ -2,7 +2,7 @@
 
 The rooms, in the order in which data flows (each imports only those above it):
 
-    pixels     arrays -> arrays: sRGB curve, resampling, push-pull, guided filter
+    pixels     arrays -> arrays: sRGB curve, resampling, push-pull, grain
     photo      a file               -> a photograph: linear float32, oriented, colour-managed, hashed; or a refusal
     matting    a photograph         -> cut-outs (colour + alpha) and the plate behind them
     optics     scene + lens + focus -> a frame                       (no knowledge of files or matting)

@@ -17,7 +17,7 @@ ROOMS = ["pixels", "photo", "matting", "optics", "scene", "dataset", "vaeedof", 
 
 #: the only files (or rooms) that may import a heavy library
 DOORS = {
-    "numba": ["optics/kernels.py", "dataset/kernels.py"],
+    "numba": ["optics/kernels.py", "dataset/kernels.py", "matting/kernels.py"],
     "pymatting": ["matting/"],
     "rembg": ["matting/"],
     "onnxruntime": ["matting/"],

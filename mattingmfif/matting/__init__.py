@@ -3,7 +3,7 @@
 contours, regions   where outlines lie on image edges; regions bounded by them
 classical, given, models   subjects: by edges, from the user's files, from a rembg model on disk; segment chooses
 trimap              known and unknown pixels
-alpha               closed-form alpha on the unknown band
+laplacian, alpha    closed-form alpha on the unknown band, from coarse to fine
 foreground, plate   colours unmixed; what was behind, filled
 layers              all of it; put together again it is the photograph
 """

@@ -1,46 +1,42 @@
-"""Closed-form alpha matting on the unknown band, solved at reduced size and brought up jointly with the photograph.
+"""Closed-form alpha matting on the unknown band: exact at a reduced size, then finer by factors of two.
 
-Notation: the matting Laplacian L = sum over 3 x 3 windows w of  G' G, where for pixels i, j of w
-
-    L_ij = delta_ij - (1 + (I_i - mu)' (Sigma + eps / 9 Id)^-1 (I_j - mu)) / 9 .
-
-U are the unknown pixels, K the known ones; the fractions x of a subject solve  L_UU x_U = -L_UK x_K. All subjects share
-L, so K subjects cost one factorisation and their fractions, with the background's, sum to one.
-
-Source: A. Levin, D. Lischinski, Y. Weiss, "A closed-form solution to natural image matting", TPAMI 2008, equation 12.
-At 4K the 3 x 3 windows carry information badly across a wide band; the reduced solve has the reach, and the guided
-filter's coefficients carry the detail.
+The exact solution at 1/s decides the large scales: at 4K the 3 x 3 windows of the matting Laplacian carry information
+badly across a wide band, and a reduced picture has the reach (and less noise). From there up to full size, each level
+starts from the coarser one with the photograph's detail and takes some steps of conjugate gradients towards its own
+solution, which settle the small scales: hair, and edges.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sparse
-from scipy.sparse.csgraph import reverse_cuthill_mckee
-from scipy.sparse.linalg import splu
 
+from mattingmfif.matting.laplacian import band_of, bring_up, relax, solve_exactly, solve_paths
 from mattingmfif.matting.trimap import UNKNOWN, Labels, grow_unsettled, labels_from_trimap
 from mattingmfif.matting.windows import Window, window_of
 from mattingmfif.pixels.colour import Float32
-from mattingmfif.pixels.guided import apply_coefficients, guided_coefficients
 from mattingmfif.pixels.planes import zeros_where_untouched
 
-Float64 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+#: a photograph and its labels at one scale
+Level = tuple[Float32, Labels]
 
-LAPLACIAN_EPSILON = 1e-7
-_GUIDE_RADIUS_PX, _GUIDE_EPSILON = 1, 1e-5
-_TOLERANCE, _MAX_ITERATIONS = 1e-7, 3000
-_MAX_FILL_PER_ROW = 220
-#: unknowns for which a photo is solved at a finer scale than asked for
-_AFFORDED_UNKNOWNS = 50_000
-#: unknowns up to which the exact factorisation is fastest and fits into a few hundred MB
-_MAX_DIRECT = 250_000
+#: epsilon of the Laplacian at full size; it grows with the scale, because over larger windows colours lie less exactly
+#: on lines. Chosen on the mattes and scenes of the benchmark
+_EPSILON = 4e-7
+#: where the whole band is solved exactly at full size: the value in common use
+_EPSILON_EXACT = 1e-7
+#: unknowns up to which the band is solved exactly, in two tenths of a second
+_MAX_EXACT = 40_000
+#: unknowns times steps that are spent at full size, and at each coarser level
+_AFFORDED, _AFFORDED_COARSE = 25_000_000, 18_000_000
+#: the most steps at full size; and before, where more would only undo what the next coarser level knows; and the fewest
+_MOST_STEPS, _COARSE_STEPS, _LEAST_STEPS = 250, 150, 24
+#: where several subjects meet, one whose coarse fraction is below this has no part there
+_ABSENT = 0.002
 
 
 def estimate_alpha(
@@ -84,37 +80,97 @@ def solve_fractions(
     unknown = labels == UNKNOWN
     if not unknown.any():
         return [_where_labelled(labels, k) for k in range(1, subjects + 1)]
-    long_side = max(labels.shape)
-    scale = max(1, round(long_side / solve_long_side_px))
-    # a narrow band leaves room for a finer solution at the same cost
-    scale = min(scale, max(2, int(np.ceil(np.sqrt(int(unknown.sum()) / _AFFORDED_UNKNOWNS)))))
-    full = long_side <= full_solve_long_side_px or scale == 1
-    margin = round(grow_rounds * (grow_reach_px + 2)) + 8 * scale
-    window = window_of(unknown, margin, 2 * scale)
+    exact_scale = 1
+    if max(labels.shape) > full_solve_long_side_px or int(unknown.sum()) > _MAX_EXACT:
+        exact_scale = 2 ** max(0, round(np.log2(max(labels.shape) / solve_long_side_px)))
+    multiple = 2 * exact_scale
+    margin = round(grow_rounds * (grow_reach_px + 2)) + 4 * multiple
+    window = _ending_at_multiples(window_of(unknown, margin, multiple), multiple, unknown.shape)
     photo, cropped = photo_srgb[window], labels[window]
     if not np.isfinite(photo).all():
         raise ValueError("the photograph holds NaN or infinite values")
+    photos = [np.ascontiguousarray(photo)]
+    levels = _levels(photos, cropped, exact_scale)
     if grow_rounds:
-        cropped = _grown(photo, cropped, subjects, 2 * scale, grow_rounds, grow_reach_px)
-    if full:
-        scale, small_photo = 1, photo
-        solved = _solve(photo, cropped, subjects)
-    else:
-        small_photo, small_labels = _reduce(photo, cropped, scale)
-        solved = _solve(small_photo, small_labels, subjects)
+        grown = _grown(levels[-1], 2 ** len(levels), subjects, grow_rounds, grow_reach_px)
+        if grown is not None:
+            levels = _levels(photos, _with_unknown_cells(cropped, grown, 2 ** len(levels)), exact_scale)
+    solved = _solve(levels[-1], subjects, len(levels) - 1)
+    for depth in range(len(levels) - 2, -1, -1):
+        solved = _refined(solved, levels[depth + 1], levels[depth], depth)
     fractions = []
-    band = cropped == UNKNOWN
-    for k, small in enumerate(solved, start=1):
-        inside = (cropped == k).astype(np.float32)
-        if scale == 1:
-            inside[band] = small[band]
-        else:
-            _bring_up(inside, band, small, small_photo, photo, scale)
+    for k, inside in enumerate(solved, start=1):
         fraction = _where_labelled(labels, k)
         fraction[window] = inside
         fractions.append(fraction)
     _normalise(fractions, window)
     return fractions
+
+
+def _ending_at_multiples(window: Window, multiple: int, shape: tuple[int, ...]) -> Window:
+    """The window with whole cells at its ends, as far as the picture reaches."""
+    rows, columns = (
+        slice(part.start, min(-(-part.stop // multiple) * multiple, length))
+        for part, length in zip(window, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _epsilon(depth: int) -> float:
+    return _EPSILON * 2**depth
+
+
+def _levels(photos: list[Float32], labels: Labels, exact_scale: int) -> list[Level]:
+    """The photograph and its labels at 1, 1/2, ... down to where the band is to be solved exactly.
+
+    `photos` are those that are there already; what is made beyond is added.
+    """
+    all_labels = [labels]
+    while 2 ** (len(all_labels) - 1) < exact_scale or int((all_labels[-1] == UNKNOWN).sum()) > _MAX_EXACT:
+        if len(photos) == len(all_labels):
+            photos.append(_halved_photo(photos[-1]))
+        all_labels.append(_halved_labels(all_labels[-1]))
+    return list(zip(photos, all_labels, strict=False))
+
+
+def _refined(coarse: list[Float32], coarser: Level, level: Level, depth: int) -> list[Float32]:
+    """The fractions at a level from those at the next coarser one."""
+    photo, labels = level
+    band = labels == UNKNOWN
+    fractions, open_parts = [], []
+    for k, small in enumerate(coarse, start=1):
+        fraction = _where_labelled(labels, k)
+        part = band
+        if len(coarse) > 1:  # one subject's part of the band is not searched for another's
+            part = band & _doubled(_anything_near(small > _ABSENT), band.shape)
+        bring_up(small, coarser[0], photo, part, fraction)
+        fractions.append(fraction)
+        open_parts.append(part)
+    steps = _steps(sum(int(part.sum()) for part in open_parts), depth)
+    if steps and min(labels.shape) >= 3:
+        for fraction, part in zip(fractions, open_parts, strict=True):
+            if part.any():
+                relax(band_of(photo, part, _epsilon(depth)), fraction, steps)
+    return fractions
+
+
+def _steps(unknowns: int, depth: int) -> int:
+    """How many steps a level takes; 0 where its band is so large that there would be too few to change anything."""
+    most, afforded = (_MOST_STEPS, _AFFORDED) if depth == 0 else (_COARSE_STEPS, _AFFORDED_COARSE)
+    steps = min(most, afforded // max(1, unknowns))
+    return steps if steps >= _LEAST_STEPS else 0
+
+
+def _doubled(cells: Mask, shape: tuple[int, ...]) -> Mask:
+    """The pixels, of a picture of this shape, of cells of 2 x 2."""
+    size = (2 * cells.shape[1], 2 * cells.shape[0])
+    large = cv2.resize(cells.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(large[: shape[0], : shape[1]] > 0)
+
+
+def _anything_near(mask: Mask) -> Mask:
+    """Where the mask holds for a pixel up to two away."""
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
 
 
 def _where_labelled(labels: Labels, label: int) -> Float32:
@@ -126,40 +182,22 @@ def _where_labelled(labels: Labels, label: int) -> Float32:
     return plane
 
 
-def _grown(photo: Float32, labels: Labels, subjects: int, scale: int, rounds: int, reach_px: float) -> Labels:
-    """Labels with the band widened where a solution at 1/scale (it only decides) is not settled at its border."""
-    small_photo, small_labels = _reduce(photo, labels, scale)
+def _grown(level: Level, scale: int, subjects: int, rounds: int, reach_px: float) -> Mask | None:
+    """The cells at 1/`scale` of the band, widened where a solution at that size (it only decides) is not settled at its
+    border; None where nothing has to be widened. `level` is that of 2 / `scale`.
+    """
+    photo, labels = _halved_photo(level[0]), _halved_labels(level[1])
+    widened = False
     for _ in range(rounds):
-        solved = _solve(small_photo, small_labels, subjects)
-        grown, unsettled = grow_unsettled(
-            small_labels, solved, max(1.0, reach_px / scale), border_px=max(1.5, 12 / scale)
-        )
+        solved = _solve((photo, labels), subjects, round(np.log2(scale)))
+        grown, unsettled = grow_unsettled(labels, solved, max(1.0, reach_px / scale), border_px=max(1.5, 12 / scale))
         if unsettled * scale * scale < 2 * reach_px:  # a few pixels: no hair, but noise
             break
-        small_labels = grown
-        labels = _with_unknown_cells(labels, grown == UNKNOWN, scale)
-    return labels
+        labels, widened = grown, True
+    return labels == UNKNOWN if widened else None
 
 
-def _bring_up(
-    out: Float32, band: npt.NDArray[np.bool_], small: Float32, small_photo: Float32, photo: Float32, scale: int
-) -> None:
-    """Write the reduced solution `small`, with the photo's detail, into the `band` of `out`."""
-    active = cv2.dilate((small > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    cells = window_of(active, 2)
-    if cells[0].stop == cells[0].start:
-        return
-    coefficients = guided_coefficients(small_photo[cells], small[cells], _GUIDE_RADIUS_PX, _GUIDE_EPSILON)
-    part = (
-        slice(cells[0].start * scale, min(cells[0].stop * scale, out.shape[0])),
-        slice(cells[1].start * scale, min(cells[1].stop * scale, out.shape[1])),
-    )
-    detailed = _apply_padded(coefficients, photo[part], scale)
-    here = band[part]
-    out[part][here] = np.clip(detailed[here], 0.0, 1.0)
-
-
-def _with_unknown_cells(labels: Labels, cells: npt.NDArray[np.bool_], scale: int) -> Labels:
+def _with_unknown_cells(labels: Labels, cells: Mask, scale: int) -> Labels:
     """Labels with the pixels of the given cells made unknown."""
     large = cv2.resize(cells.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
     out = labels.copy()
@@ -171,167 +209,43 @@ def _normalise(fractions: Sequence[Float32], window: Window) -> None:
     """Scale the fractions down, in place, where detail or clipping made them sum to more than one."""
     if len(fractions) == 1:
         return
-    # the guided filter adds detail to each fraction by itself
+    # detail is added to each fraction by itself
     excess = np.maximum(np.sum([fraction[window] for fraction in fractions], axis=0), np.float32(1))
     for fraction in fractions:
         fraction[window] /= excess
 
 
-def _reduce(photo: Float32, labels: Labels, scale: int) -> tuple[Float32, Labels]:
-    """Photo averaged, and labels kept only where a whole cell agrees, at 1/scale (padded to whole cells)."""
-    height, width = labels.shape
-    pad_y, pad_x = -height % scale, -width % scale
-    photo = cv2.copyMakeBorder(photo, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE)
-    padded = np.pad(labels, ((0, pad_y), (0, pad_x)), mode="edge")
-    size = (photo.shape[1] // scale, photo.shape[0] // scale)
-    cells = padded.reshape(size[1], scale, size[0], scale)
-    low, high = cells.min(axis=(1, 3)), cells.max(axis=(1, 3))
-    small_photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(small_photo, np.float32), np.where(low == high, low, UNKNOWN).astype(np.int16)
-
-
-def _apply_padded(coefficients: Float32, photo: Float32, scale: int) -> Float32:
+def _halved_photo(photo: Float32) -> Float32:
+    """Averaged over cells of 2 x 2; half cells at an odd end are filled with what they have."""
     height, width = photo.shape[:2]
-    full = (coefficients.shape[1] * scale, coefficients.shape[0] * scale)
-    if full == (width, height):
-        return apply_coefficients(coefficients, photo)
-    large = cv2.resize(coefficients, full, interpolation=cv2.INTER_LINEAR)[:height, :width]
-    return apply_coefficients(np.ascontiguousarray(large), photo)
+    if height % 2 or width % 2:
+        photo = cv2.copyMakeBorder(photo, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    size = (photo.shape[1] // 2, photo.shape[0] // 2)
+    return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _solve(photo: Float32, labels: Labels, subjects: int) -> list[Float32]:
-    """The fractions at the size given; islands of the band that touch no known pixel of a subject get none of it."""
+def _halved_labels(labels: Labels) -> Labels:
+    """The label of each cell of 2 x 2 on which its pixels agree, else unknown."""
+    height, width = labels.shape
+    if height % 2 or width % 2:
+        labels = np.pad(labels, ((0, height % 2), (0, width % 2)), mode="edge")
+    first, *others = (labels[dy::2, dx::2] for dy in (0, 1) for dx in (0, 1))
+    agree = np.logical_and.reduce([other == first for other in others])
+    return np.where(agree, first, UNKNOWN).astype(np.int16)
+
+
+def _solve(level: Level, subjects: int, depth: int) -> list[Float32]:
+    """The exact fractions at a level; islands of the band that touch no known pixel of a subject get none of it."""
+    photo, labels = level
     unknown = labels == UNKNOWN
     out = [(labels == k).astype(np.float32) for k in range(1, subjects + 1)]
     present = [k for k in range(subjects + 1) if (labels == k).any()]
     if len(present) <= 1:  # nothing to interpolate between: the whole band is of the one kind there is
         for k in range(1, subjects + 1):
             out[k - 1][unknown] = 1.0 if present == [k] else 0.0
-        return out
-    laplacian = _laplacian(photo.astype(np.float64), unknown)
-    index = np.flatnonzero(unknown.ravel())
-    known = np.flatnonzero(~unknown.ravel())
-    rows = laplacian[index]
-    # a trace of identity: windows of one flat colour leave the null space of constants open within an island
-    system = (rows[:, index] + 1e-10 * sparse.identity(len(index))).tocsr()
-    coupling = rows[:, known]
-    sides = -np.stack(
-        [coupling @ (labels.ravel()[known] == k).astype(np.float64) for k in range(1, subjects + 1)], axis=1
-    )
-    for k, solution in enumerate(_solve_system(system, sides).T):
-        out[k].ravel()[index] = np.clip(solution, 0.0, 1.0)
+    elif min(labels.shape) < 3:
+        solve_paths(photo, unknown, out)
+    else:
+        epsilon = _epsilon(depth) if depth else _EPSILON_EXACT
+        solve_exactly(band_of(photo, unknown, epsilon, np.float64), out)
     return out
-
-
-def _solve_system(system: sparse.csr_matrix, sides: Float64) -> Float64:
-    """X of `system` X = `sides` `[n,K]`: by one exact factorisation, or iteratively where it would fill in too much."""
-    solution = np.zeros_like(sides)
-    wanted = np.flatnonzero(np.abs(sides).max(axis=0, initial=0.0) >= 1e-14)  # a zero side has the solution zero
-    if not wanted.size:
-        return solution
-    if system.shape[0] <= _MAX_DIRECT:
-        factors = splu(
-            system.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-        )
-        direct = factors.solve(sides[:, wanted])
-        if np.isfinite(direct).all():
-            solution[:, wanted] = direct
-            return solution
-    order = reverse_cuthill_mckee(system, symmetric_mode=True)  # a narrow band of entries halves the fill-in
-    ordered = system[order][:, order].tocsr()
-    precondition = _preconditioner(ordered)
-    for k in wanted:
-        solution[order, k] = _conjugate_gradients(ordered, sides[order, k], precondition)
-    return solution
-
-
-def _laplacian(photo: Float64, unknown: npt.NDArray[np.bool_]) -> sparse.csr_matrix:
-    """The matting Laplacian `[n,n]` over the windows that hold an unknown pixel (rows of known pixels are partial)."""
-    height, width = unknown.shape
-    n = height * width
-    if height < 3 or width < 3:
-        return _path_laplacian(photo, height, width)
-    touched = cv2.dilate(unknown.astype(np.uint8), np.ones((3, 3), np.uint8))[1:-1, 1:-1] > 0
-    centre_y, centre_x = np.nonzero(touched)
-    centre = (centre_y + 1) * width + centre_x + 1
-    offsets = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    flat = photo.reshape(n, 3)
-    pixels = np.stack([flat[centre + dy * width + dx] for dy, dx in offsets], axis=1)
-    pixels -= pixels.mean(axis=1, keepdims=True)
-    covariance = np.einsum("wic,wid->wcd", pixels, pixels) / 9.0
-    covariance += np.eye(3) * (LAPLACIAN_EPSILON / 9.0)
-    affinity = (1.0 + np.einsum("wic,wcd,wjd->wij", pixels, np.linalg.inv(covariance), pixels, optimize=True)) / 9.0
-    stencil = np.zeros((25, n))  # entry [5 (dy + 2) + dx + 2, p] is L between p and p + (dy, dx)
-    for i, (iy, ix) in enumerate(offsets):
-        at = centre + iy * width + ix
-        for j, (jy, jx) in enumerate(offsets):
-            stencil[5 * (jy - iy + 2) + jx - ix + 2, at] -= affinity[:, i, j]
-        stencil[12, at] += 1.0
-    return _from_stencil(stencil, width, n)
-
-
-def _from_stencil(stencil: Float64, width: int, n: int) -> sparse.csr_matrix:
-    used = np.flatnonzero(stencil[12] != 0)
-    shift = np.array([dy * width + dx for dy in range(-2, 3) for dx in range(-2, 3)])
-    values = stencil[:, used].T
-    columns = np.clip(used[:, None] + shift, 0, n - 1)  # entries outside the picture are zero
-    counts = np.zeros(n + 1, np.int64)
-    counts[used + 1] = 25
-    matrix = sparse.csr_matrix((values.ravel(), columns.ravel(), np.cumsum(counts)), shape=(n, n))
-    matrix.eliminate_zeros()
-    return matrix
-
-
-def _path_laplacian(photo: Float64, height: int, width: int) -> sparse.csr_matrix:
-    """For pictures one or two pixels wide, which hold no window: neighbours alike in colour are alike in alpha."""
-    n = height * width
-    numbers = np.arange(n).reshape(height, width)
-    pairs = [(numbers[:, :-1].ravel(), numbers[:, 1:].ravel()), (numbers[:-1].ravel(), numbers[1:].ravel())]
-    a, b = np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
-    flat = photo.reshape(n, 3)
-    weight = np.exp(-((flat[a] - flat[b]) ** 2).sum(axis=1) / 0.01) + 1e-3
-    adjacency = sparse.coo_matrix((np.r_[weight, weight], (np.r_[a, b], np.r_[b, a])), shape=(n, n)).tocsr()
-    return sparse.csr_matrix(sparse.diags(np.asarray(adjacency.sum(axis=1)).ravel()) - adjacency)
-
-
-def _preconditioner(system: sparse.csr_matrix) -> Callable[[Float64], Float64]:
-    """Incomplete Cholesky; with a coarser threshold, then the plain diagonal, where it fills in too much."""
-    from pymatting.preconditioner import ichol  # imported here: the first import compiles for half a minute
-
-    n = system.shape[0]
-    columns = system.tocsc()
-    columns.sort_indices()
-    for threshold in (1e-4, 1e-3):
-        with contextlib.suppress(ValueError), contextlib.redirect_stdout(io.StringIO()):  # it prints its warnings
-            solve: Callable[[Float64], Float64] = ichol(
-                columns, discard_threshold=threshold, max_nnz=_MAX_FILL_PER_ROW * n + 1000
-            )
-            return solve
-    inverse = 1.0 / np.maximum(system.diagonal(), 1e-12)
-    return lambda residual: inverse * residual
-
-
-def _conjugate_gradients(
-    system: sparse.csr_matrix, right: Float64, precondition: Callable[[Float64], Float64]
-) -> Float64:
-    """The solution of `system` x = `right` (symmetric, positive definite), to a relative residual of 1e-7."""
-    x = np.zeros_like(right)
-    residual = right.copy()
-    goal = _TOLERANCE * float(np.linalg.norm(right))
-    z = precondition(residual)
-    direction = z.copy()
-    rz = float(residual @ z)
-    for _ in range(_MAX_ITERATIONS):
-        if np.linalg.norm(residual) <= goal or rz == 0.0:
-            break
-        product = system @ direction
-        curvature = float(direction @ product)
-        if not curvature > 0.0:  # rounding has used up what the matrix can tell
-            break
-        step = rz / curvature
-        x += step * direction
-        residual -= step * product
-        z = precondition(residual)
-        rz, previous = float(residual @ z), rz
-        direction = z + (rz / previous) * direction
-    return x

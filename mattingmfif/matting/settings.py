@@ -18,8 +18,8 @@ class MattingSettings:
     rembg_model: str = ""  # name of an allow-listed model; empty: the first one whose weights are on disk
     max_subjects: int = 3  # layers cut out of one photo, at most 6
     segment_long_side_px: int = 512  # size at which the classical path looks for subjects
-    solve_long_side_px: int = 960  # the matting Laplacian is solved at about this size
-    full_solve_long_side_px: int = 2000  # photos up to this size are solved at full resolution
+    solve_long_side_px: int = 960  # the matting Laplacian is solved exactly at about this size, then refined
+    full_solve_long_side_px: int = 2000  # up to this size a narrow band is solved exactly at full resolution
     band_inner_px: float = 16.0  # trimap: unknown this far into a mask
     band_outer_px: float = 32.0  # trimap: unknown this far out of a mask
     grow_rounds: int = 2  # times the band grows where alpha is not settled at its border

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mattingmfif.matting.windows import window_of
 from mattingmfif.pixels.colour import Float32
 
 UNKNOWN = -1
@@ -40,13 +41,18 @@ def labels_from_masks(masks: Sequence[Mask], inner_px: float, outer_px: float) -
     Later masks give way to earlier ones where they overlap.
     """
     union = np.zeros(masks[0].shape, bool)
-    labels = np.full(masks[0].shape, UNKNOWN, np.int16)
-    for k, mask in enumerate(masks, start=1):
+    labels = np.zeros(masks[0].shape, np.int16)
+    inside = []
+    for mask in masks:
         own = mask & ~union
         union |= own
-        depth = distance_px(~own)
-        labels[depth > min(inner_px, 0.7 * float(depth[own].max(initial=0.0)))] = k
-    labels[distance_px(union) > outer_px] = 0
+        window = window_of(own, 1)  # the nearest pixel outside lies beside the smallest rectangle, or in it
+        depth = distance_px(~own[window])
+        inside.append((window, depth > min(inner_px, 0.7 * float(depth[own[window]].max(initial=0.0)))))
+    around = window_of(union, int(np.ceil(outer_px)) + 1)
+    labels[around][distance_px(union[around]) <= outer_px] = UNKNOWN
+    for k, (window, deep) in enumerate(inside, start=1):
+        labels[window][deep] = k
     return labels
 
 

@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: the sRGB curve, resampling, push-pull filling, the guided filter. Serves every other room."""
+"""Arrays in, arrays out: the sRGB curve, resampling, push-pull filling, grain. Serves every other room."""
