@@ -30,6 +30,17 @@ def test_an_alpha_that_fits_codes_becomes_the_share_of_the_light(composed, colou
     assert np.array_equal(found[codes == 1], codes[codes == 1])
 
 
+def test_the_faint_end_of_an_outline_is_kept_and_a_veil_away_from_it_is_cleared(composed):
+    alpha = cv2.GaussianBlur(composed(soft_px=1.0)[1], (0, 0), 1.5)
+    alpha[5:20, 5:60] = np.maximum(alpha[5:20, 5:60], 0.01)
+    alpha[140:150, 10:60] = np.linspace(0.005, 0.015, 50)
+    photo, codes = flat((0.8, 0.7, 0.6), (0.02, 0.05, 0.01), np.where(alpha < 0.001, 0, alpha))
+    (found,) = fractions_in_light(photo, [codes], 1)
+    assert ((found > 0) & (found < 0.02)).any()
+    assert not found[5:20, 5:60].any()
+    assert not found[140:150, 10:60].any()
+
+
 def test_subjects_that_touch_still_sum_to_one_at_most():
     y, x = np.mgrid[:80, :120].astype(np.float32)
     left = np.clip((40 - x) / 8 + 0.5, 0, 1)
