@@ -83,10 +83,10 @@ def _read_exr(file: Path) -> npt.NDArray[np.float32]:
             (x0, y0), (x1, y1) = (map(int, corner) for corner in header["displayWindow"])
             size, whole = (bottom - top + 1, right - left + 1), (y1 - y0 + 1, x1 - x0 + 1)
             if min(*size, *whole) < 1 or max(size[0] * size[1], whole[0] * whole[1]) > MAX_VALUES:
-                raise ValueError(f"windows of {size[1]}x{size[0]} and {whole[1]}x{whole[0]} pixels")
+                raise OverflowError(f"windows of {size[1]}x{size[0]} and {whole[1]}x{whole[0]} pixels")
             picture = OpenEXR.File(str(file), separate_channels=True, num_threads=0)
             planes = {name: channel.pixels for name, channel in picture.channels().items()}
-    except (RuntimeError, KeyError, TypeError) as error:  # the library's own for every kind of damage
+    except (RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:  # for every kind of damage another
         raise ValueError(f"the EXR file is damaged: {error}") from error
     values = _depth_channel(planes)
     if values.dtype.kind not in "fiu" or values.shape != size:

@@ -74,6 +74,25 @@ def test_what_its_own_frame_cuts_off_stays_flush_with_that_side(rows, columns, f
         assert all(found[side] for side in flush), found
 
 
+def test_scale_and_place_are_drawn_within_what_the_recipe_says():
+    share = load_recipe("mattingmfif-4k").scene.composite_height
+    tops, heights, lefts = [], [], []
+    free = piece(slice(200, 500), slice(300, 520), shape=(600, 800))  # larger than it is ever pasted, cut off nowhere
+    for seed in range(40):
+        shot = shot_of([free], seed=seed)
+        (alpha,) = (layer.alpha for layer in shot.scene.layers if layer.alpha.min() == 0)
+        rows, columns = np.flatnonzero((alpha > 0.5).any(axis=1)), np.flatnonzero((alpha > 0.5).any(axis=0))
+        tops.append(rows[0])
+        lefts.append(columns[0])
+        heights.append(rows.size)
+        assert (alpha > 0.5).mean() > 0.005
+    whole = [height for height, top in zip(heights, tops, strict=True) if top > 0 and top + height < HEIGHT]
+    inside_px = HEIGHT - 2 * shot.margin_px
+    low, high = (min(map(float, share.possible)), max(map(float, share.possible)))
+    assert low * inside_px - 2 <= min(whole) < max(whole) <= high * inside_px + 2
+    assert np.ptp(lefts) > 0.3 * WIDTH
+
+
 def test_a_larger_photographs_piece_spans_the_canvas_and_is_not_larger_than_that():
     wide = piece(slice(60, 120), slice(0, 480), shape=(360, 480))
     _, alpha = pasted(wide, picture(0), 20.0, MARGIN, None, np.random.default_rng(0))
