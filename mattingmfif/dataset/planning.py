@@ -248,4 +248,5 @@ def refuse_other_plan(plan: Plan, request: Request, files: tuple[tuple[str, str]
         return
     lines = differences(plan, request.recipe, request.seed, request.codec, request.store, files)
     shown = "; ".join(lines[:8]) + (f"; and {len(lines) - 8} more" if len(lines) > 8 else "")
-    raise UserError(f"--out {request.out}: belongs to another plan ({shown}); give another --out")
+    kept = " (--splits-of this one keeps its splits)" if any(line.startswith("file ") for line in lines) else ""
+    raise UserError(f"--out {request.out}: belongs to another plan ({shown}); give another --out{kept}")

@@ -31,6 +31,7 @@ def check_depth_model(path: Path) -> str:
     if not path.is_file():
         raise UserError(f"depth.model: no file {path}")
     numbers_of_depth(np.full((56, 56, 3), 0.5, np.float32), path)
+    _session.cache_clear()  # whoever plans does not keep the weights; workers load them
     return file_digest(path)
 
 
