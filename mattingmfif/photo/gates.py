@@ -190,8 +190,10 @@ def _edge_widths(photo_srgb: Float32, window_px: float, min_contrast_codes: floa
     def smooth(plane: Float32) -> Float32:
         return cv2.GaussianBlur(plane, (0, 0), sigma_cells, borderType=cv2.BORDER_REFLECT_101)
 
-    energy = reduce(cv2.add(cv2.multiply(dx, dx), cv2.multiply(dy, dy)))
     coherent = smooth(reduce(dx)) ** 2 + smooth(reduce(dy)) ** 2
+    cv2.multiply(dx, dx, dst=dx)
+    cv2.multiply(dy, dy, dst=dy)
+    energy = reduce(cv2.add(dx, dy, dst=dx))
     contrast = np.asarray(np.sqrt(coherent) * np.float32(window_px * np.sqrt(2 * np.pi)), np.float32)
     total = smooth(energy)
     flat = contrast < min_contrast_codes / 2  # nothing but noise there; a photo without such places shows none

@@ -4,20 +4,23 @@
     python tests/benchmarks/bench_matting.py --long-side 1280      smaller
     python tests/benchmarks/bench_matting.py --photo P --mattes DIR   on a photo and on mattes of yours
 
-CPU seconds of one thread; peak is the resident memory of a process that did nothing else. SAD is in thousands, MSE in
-thousandths, gradient in thousands (alphamatting.com, sigma 1.4), over the unknown pixels. Scenes with a known alpha are
-composed here; DIR holds *_image.png with *_alpha.png beside it.
+CPU seconds of one thread; MB is the peak of the resident memory, libraries included, of a process that does nothing
+else (of a photo's stages: during each, with what earlier ones keep). pymatting solves a photo's trimap before it grows.
+SAD is in thousands, MSE in thousandths, gradient in thousands (alphamatting.com, sigma 1.4), over the unknown pixels.
+Scenes with a known alpha are composed here; DIR holds *_image.png with *_alpha.png beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -122,6 +125,12 @@ def _peak_mb() -> float:
     return float("nan")
 
 
+def _forget_peak() -> None:
+    """Let the peak be counted from now on (Linux; elsewhere it stays that of the whole process)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def alone(work: Callable[..., Any], warm: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
     """(result, CPU seconds, peak MB) of `work` in a process of its own, after its imports."""
     context = multiprocessing.get_context("spawn")
@@ -146,24 +155,46 @@ def warm_closed_form() -> None:
     import pymatting  # noqa: F401
 
 
-def stages(path: str, long_side_px: int) -> list[tuple[str, float]]:
-    """CPU seconds of everything before the lens."""
+Stage = tuple[str, float, float]
+
+
+def stages(path: str, long_side_px: int) -> tuple[list[Stage], str, np.ndarray | None]:
+    """(name, CPU seconds, peak MB) of each stage before the lens, how it ended, and the trimap of all subjects."""
     from mattingmfif.dataset.recipe import load_recipe
     from mattingmfif.errors import Refused
     from mattingmfif.matting import MattingSettings, estimate_layers, find_subjects
+    from mattingmfif.matting import layers as layers_module
     from mattingmfif.photo.gates import clean_grain, sharpness_report
     from mattingmfif.photo.images import open_photo
     from mattingmfif.scene.draw import stage_rng
     from mattingmfif.scene.in_place import in_place_shot
 
-    took: list[tuple[str, float]] = []
+    took: list[Stage] = []
+    trimap = None
     clock = time.process_time()
 
     def lap(name: str) -> None:
         nonlocal clock
-        took.append((name, time.process_time() - clock))
+        took.append((name, time.process_time() - clock, _peak_mb()))
+        _forget_peak()
         clock = time.process_time()
 
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            result = work(*arguments)
+            lap(name)
+            return result
+
+        return run
+
+    def trimap_kept(*arguments: Any) -> Any:
+        nonlocal trimap
+        labels = labels_of(*arguments)
+        trimap = np.where(labels < 0, 0.5, labels > 0).astype(np.float32)
+        lap("trimap")
+        return labels
+
+    _forget_peak()
     photo = open_photo(Path(path).parent, Path(path).name, used_long_side_px=long_side_px)
     lap("decode and JPEG grid")
     linear = photo.reduced(long_side_px)
@@ -176,15 +207,20 @@ def stages(path: str, long_side_px: int) -> list[tuple[str, float]]:
     try:
         subjects = find_subjects(photo_srgb, MattingSettings(segmenter="classical"))
         lap("segment")
-        layers = estimate_layers(linear, subjects, photo_srgb=photo_srgb)
-        lap("trimap, alpha, colours, plate")
+        labels_of = layers_module.subject_labels
+        with (
+            patch.object(layers_module, "subject_labels", trimap_kept),
+            patch.object(layers_module, "solve_subjects", timed("alpha", layers_module.solve_subjects)),
+        ):
+            layers = estimate_layers(linear, subjects, photo_srgb=photo_srgb)
+        lap("colours and plate")
         settings = load_recipe("mattingmfif-4k").replaced({"scene.kind": "in-place"}).shot_settings
         in_place_shot(linear, layers, None, settings, partial(stage_rng, 0, path))
         lap("distances")
-        took.append((f"({len(layers.cutouts)} subjects)", 0.0))
+        return took, f"{len(layers.cutouts)} subjects", trimap
     except Refused as refused:
-        lap(f"segment: {refused}")
-    return took
+        lap("up to the refusal")
+        return took, str(refused), trimap
 
 
 def warm_stages() -> None:
@@ -226,9 +262,23 @@ def main() -> None:
             found, seconds, peak = alone(work, warm, photo, trimap)
             print(f"  {label:<14}{seconds:7.2f} CPU-s {peak:7.0f} MB   {errors(found, alpha, band)}", flush=True)
     for path in options.photo:
-        took, seconds, peak = alone(stages, warm_stages, str(path), options.long_side)
-        print(f"{path.name}: " + ", ".join(f"{n} {s:.2f}" if s else n for n, s in took))
-        print(f"  everything before the lens {seconds:.2f} CPU-s, peak {peak:.0f} MB", flush=True)
+        report_photo(path, options.long_side, not options.no_reference)
+
+
+def report_photo(path: Path, long_side_px: int, with_reference: bool) -> None:
+    """Print the stages of one photograph, and what its alpha takes pymatting."""
+    from mattingmfif.photo.images import open_photo
+
+    (took, ending, trimap), seconds, _ = alone(stages, warm_stages, str(path), long_side_px)
+    print(f"{path.name}: {ending}")
+    for name, stage_seconds, stage_peak in took:
+        print(f"  {name:<24}{stage_seconds:7.2f} CPU-s {stage_peak:7.0f} MB")
+    peak = max(stage[2] for stage in took)
+    print(f"  {'everything before lens':<24}{seconds:7.2f} CPU-s {peak:7.0f} MB", flush=True)
+    if with_reference and trimap is not None:
+        photo_srgb = linear_to_srgb(open_photo(path.parent, path.name).reduced(long_side_px))
+        _, seconds, peak = alone(closed_form, warm_closed_form, photo_srgb, trimap)
+        print(f"  {'alpha by pymatting cf':<24}{seconds:7.2f} CPU-s {peak:7.0f} MB", flush=True)
 
 
 if __name__ == "__main__":
