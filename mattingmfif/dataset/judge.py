@@ -129,9 +129,10 @@ def _scores(prepared: Prepared, subjects: Subjects | None, cutouts: Cutouts | No
         ("contour", "outline on edges", matting.min_contour_score, False),
         ("separation", "sides apart", matting.min_separation, False),
         ("agreement", "masks agree", 0.5, False),
-        ("matte_contour", "outline of the matte on edges", 0.8 * matting.min_contour_score, False),
+        ("matte_contour", "outline of the matte on edges", matting.min_contour_score, False),
         ("transparent", "half transparent share", matting.max_transparent_share, True),
         ("band_px", "width of the outline, px", matting.max_band_px, True),
+        ("unexplained", "neither side nor mixture", matting.max_unexplained, True),
         ("plate_ghost", "ghost in the plate", matting.max_plate_ghost, True),
     )
     for key, name, threshold, upper in limits:

@@ -1,7 +1,8 @@
 """How far a matte and the plate behind it can be trusted: figures that the recipe's gates look at.
 
-band    how wide the half transparent zone around a subject is, in px at a long side of 3840
-ghost   how much of the plate, just behind the outline, looks like the subject instead of like its surroundings
+band         how wide the half transparent zone around a subject is, in px at a long side of 3840
+unexplained  how far the colours of that zone are from any mixture of those on its two sides
+ghost        how much of the plate, just behind the outline, looks like the subject instead of like its surroundings
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from mattingmfif.matting.surroundings import SURE, continued
 from mattingmfif.matting.trimap import REFERENCE_LONG_SIDE_PX
 from mattingmfif.matting.windows import window_of
 from mattingmfif.pixels.colour import Float32, linear_to_srgb
@@ -34,13 +36,31 @@ def band_px(fraction: Float32) -> float:
     return between / max(outline, 1) * REFERENCE_LONG_SIDE_PX / max(fraction.shape)
 
 
+def unexplained(photo_srgb: Float32, fraction: Float32) -> float:
+    """What is left of the colours in the band of `fraction` `[H,W]` once the mixture of its two sides is taken away.
+
+    The median over the band of the squared distance to the mixture, in squared distances of the two sides and at most
+    1: 0 where one surface ends before another, large where the outline is a smear across texture. 0 without a band.
+    """
+    size = _reduced_size(photo_srgb.shape)
+    photo = np.asarray(cv2.resize(photo_srgb, size, interpolation=cv2.INTER_AREA), np.float32)
+    cover = np.asarray(cv2.resize(fraction, size, interpolation=cv2.INTER_AREA), np.float32)
+    inside, outside = cover >= 1 - SURE, cover <= SURE
+    band = ~(inside | outside)
+    if not (band.any() and inside.any() and outside.any()):
+        return 0.0
+    front, back = continued(photo, inside)[0][band], continued(photo, outside)[0][band]
+    left = photo[band] - back - (front - back) * cover[band][:, None]
+    apart = np.maximum(((front - back) ** 2).sum(axis=1), np.float32(1e-6))
+    return min(1.0, float(np.median((left**2).sum(axis=1) / apart)))
+
+
 def plate_ghosts(photo_linear: Float32, plate_linear: Float32, fractions: Sequence[Float32]) -> list[float]:
     """For each subject the share, 0..1, of the invented ring behind its outline that looks like the subject itself.
 
     0 where the two sides cannot be told apart anyway.
     """
-    scale = min(1.0, _LONG_SIDE_PX / max(photo_linear.shape))
-    size = (max(1, round(photo_linear.shape[1] * scale)), max(1, round(photo_linear.shape[0] * scale)))
+    size = _reduced_size(photo_linear.shape)
 
     def small(plane: Float32) -> Float32:
         return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
@@ -58,6 +78,12 @@ def plate_ghosts(photo_linear: Float32, plate_linear: Float32, fractions: Sequen
         nearer = _apart(plate, subject) < _apart(plate, around)
         ghosts.append(float(nearer[ring].mean()) if ring.sum() >= 20 else 0.0)
     return ghosts
+
+
+def _reduced_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(width, height)."""
+    scale = min(1.0, _LONG_SIDE_PX / max(shape))
+    return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
 
 
 def _local_mean(lab: Float32, weight: Float32) -> Float32:

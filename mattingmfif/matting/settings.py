@@ -36,6 +36,7 @@ class MattingSettings:
     rembg_sha256: str = field(default="", metadata={"later": True})  # of the weights; empty: whatever lies there
     max_band_px: float = field(default=80.0, metadata={"later": True})  # width of a found subject's soft outline
     max_plate_ghost: float = field(default=0.5, metadata={"later": True})  # share of the plate that repeats the subject
+    max_unexplained: float = field(default=0.04, metadata={"later": True})  # neither subject, background nor mixture
 
     def __post_init__(self) -> None:
         _member("segmenter", self.segmenter, SEGMENTERS)
@@ -55,6 +56,7 @@ class MattingSettings:
             "min_separation",
             "max_transparent_share",
             "max_plate_ghost",
+            "max_unexplained",
         ):
             _range(name, getattr(self, name), 0.0, 1.0)
         _range("max_band_px", self.max_band_px, 1.0, 4000.0)

@@ -6,7 +6,7 @@ import pytest
 
 from mattingmfif.errors import Refused
 from mattingmfif.matting import MattingSettings, Subjects, estimate_layers
-from mattingmfif.matting.confidence import band_px, plate_ghosts
+from mattingmfif.matting.confidence import band_px, plate_ghosts, unexplained
 
 
 def disc(soft_px, height=300, width=400, radius=80):
@@ -35,6 +35,31 @@ def test_a_plate_that_repeats_the_subject_is_a_ghost_and_one_like_its_surroundin
     assert plate_ghosts(photo, background, [alpha]) == [0.0]
     assert plate_ghosts(photo, photo, [alpha])[0] > 0.8
     assert plate_ghosts(background, background, [alpha]) == [0.0]  # the two sides look alike: nothing can be said
+
+
+def test_a_mixture_of_two_surfaces_is_explained_and_a_smear_across_texture_is_not():
+    rng = np.random.default_rng(2)
+    alpha = cv2.GaussianBlur(disc(2.0), (0, 0), 6)
+    subject, background = np.float32((0.9, 0.5, 0.2)), np.float32((0.2, 0.3, 0.5))
+    mixed = subject * alpha[..., None] + background * (1 - alpha[..., None])
+    assert unexplained(mixed, alpha) < 0.01
+    texture = cv2.resize(rng.random((60, 80, 3), np.float32), (400, 300), interpolation=cv2.INTER_CUBIC)
+    assert unexplained(np.clip(texture, 0, 1), alpha) > 0.15
+    for solid in (np.zeros_like(alpha), np.ones_like(alpha)):
+        assert unexplained(mixed, solid) == 0.0
+
+
+def test_a_found_smear_is_refused_and_a_given_one_is_scored():
+    rng = np.random.default_rng(2)
+    alpha = cv2.GaussianBlur(disc(2.0), (0, 0), 6)
+    alpha = np.where(alpha < 0.02, 0, np.where(alpha > 0.98, 1, alpha)).astype(np.float32)
+    texture = cv2.resize(rng.random((60, 80, 3), np.float32), (400, 300), interpolation=cv2.INTER_CUBIC)
+    settings = replace(MattingSettings(), max_band_px=4000.0, min_contour_score=0.0)
+    smear = Subjects(masks=[alpha], segmenter="classical", why="", scores=[{}], are_alphas=True)
+    with pytest.raises(Refused, match="nor a mixture"):
+        estimate_layers(np.clip(texture, 0, 1) ** 2.2, smear, settings)
+    given = estimate_layers(np.clip(texture, 0, 1) ** 2.2, replace(smear, segmenter="given"), settings)
+    assert given.cutouts[0].scores["unexplained"] > settings.max_unexplained
 
 
 @pytest.mark.parametrize("segmenter", ["classical", "given"])
