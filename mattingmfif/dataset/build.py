@@ -172,6 +172,7 @@ def render_missing(
         for shard in shards
         if not mirror.whole(shard.name, plan.plan_id)
     ]
+    waiting.sort(key=_work, reverse=True)  # the long ones first, so that no worker ends long after the others
     before = done = len(shards) - len(waiting)
     on_progress(done, None, 0.0)
     size = _Size(workers, waiting)
@@ -198,6 +199,12 @@ def render_missing(
             on_progress(done, record, outcome.cpu_s)
         waiting = again
     return Rendered(shards_before=before, workers=workers.jobs, peak_bytes=size.peak_bytes)
+
+
+def _work(task: ShardTask) -> int:
+    """How long a shard takes, roughly: the pixels of its samples."""
+    plan = task.plan
+    return sum(plan.sources[index].height * plan.sources[index].width for s in plan.samples for index in s.sources[:1])
 
 
 class _Size:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mattingmfif.dataset.card import write_card
+from mattingmfif.dataset.engines import Workers, run_tasks
 from mattingmfif.dataset.manifest import write_manifest
 from mattingmfif.dataset.plan import Plan
 from mattingmfif.dataset.report import write_previews
@@ -31,10 +33,11 @@ class Totals:
     total_bytes: int
 
 
-def write_index(plan: Plan, out: Path, data: Path | str | None = None) -> Totals:
+def write_index(plan: Plan, out: Path, data: Path | str | None = None, workers: Workers | None = None) -> Totals:
     """Write everything that is derived from finished shards into `out`, and count them.
 
     The shards lie there, or in the folder at the address `data`, where they are read without being brought here.
+    `workers` of this machine make the contact sheets.
     """
     data = out if data is None else data
     write_sources(plan, out)
@@ -49,13 +52,21 @@ def write_index(plan: Plan, out: Path, data: Path | str | None = None) -> Totals
 
     rows = write_manifest(out, measured())
     if rows.num_rows:
-        write_previews(out, data=data)
+        in_turn: Any = map if workers is None else lambda work, tasks: _in_turn(work, tasks, workers)
+        write_previews(out, data=data, in_turn=in_turn)
         write_card(out, data)
     return Totals(
         samples=rows.num_rows,
         frames=pc.sum(rows["frames"]).as_py() or 0,
         total_bytes=sum(sizes[name] for name in rows["shard"].unique().to_pylist()),
     )
+
+
+def _in_turn(work: Callable[[Any], Any], tasks: list[Any], workers: Workers) -> Iterator[Any]:
+    for outcome in run_tasks(work, tasks, workers):
+        if outcome.died:  # too large for a worker beside others: once more, in this process
+            work(tasks[outcome.index])
+        yield outcome
 
 
 def write_sources(plan: Plan, out: Path) -> None:

@@ -8,7 +8,8 @@ are area averages of the stored sRGB codes.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mattingmfif.dataset.physics import layer_radii_px
 from mattingmfif.dataset.preview import thumbnail, to_8_bit
 from mattingmfif.dataset.reader import Sample, open_shards
 from mattingmfif.dataset.sample import MAX_FRAMES, NO_FRAME, TRUST_COLUMNS, check_key
+from mattingmfif.dataset.shard_file import ShardFile
 from mattingmfif.dataset.whole_files import write_whole
 
 PREVIEW_FOLDER = "previews"
@@ -83,28 +85,40 @@ def write_previews(
     limit: int = PREVIEW_COUNT,
     on_preview: Callable[[int, int], None] | None = None,
     data: Path | str | None = None,
+    in_turn: Callable[[Callable[[SheetTask], None], list[SheetTask]], Iterable[Any]] = map,
 ) -> list[Path]:
     """Write contact sheets to `OUT/previews/<sample id>.jpg` and return their paths in the order of the dataset.
 
     At most `limit` samples, picked by the hash of their ids so that the choice is spread and does not change. The
-    shards lie in `out`, or in the folder at the address `data`.
+    shards lie in `out`, or in the folder at the address `data`. `in_turn` runs the tasks, as `map` does, or by workers.
     """
     shards = open_shards(out if data is None else data)
-    chosen = spread_choice(shards, limit)
     folder = out / PREVIEW_FOLDER
     folder.mkdir(exist_ok=True)
-    written = []
-    for done, index in enumerate(chosen, start=1):
-        sample = shards[index]
-        check_key(sample.sample_id)
-        stream = io.BytesIO()
-        contact_sheet(sample).save(stream, "JPEG", quality=88)
-        path = folder / f"{sample.sample_id}.jpg"
-        write_whole(path, stream.getvalue())
-        written.append(path)
+    samples = [shards[index] for index in spread_choice(shards, limit)]
+    tasks = [SheetTask(file=sample.file, row=sample.row, folder=folder.absolute()) for sample in samples]
+    for done, _ in enumerate(in_turn(write_sheet, tasks), start=1):
         if on_preview is not None:
-            on_preview(done, len(chosen))
-    return written
+            on_preview(done, len(tasks))
+    return [folder / f"{sample.sample_id}.jpg" for sample in samples]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetTask:
+    """One contact sheet to write."""
+
+    file: ShardFile
+    row: int
+    folder: Path
+
+
+def write_sheet(task: SheetTask) -> None:
+    """Write the contact sheet of one sample."""
+    sample = Sample(task.file, task.row)
+    check_key(sample.sample_id)
+    stream = io.BytesIO()
+    contact_sheet(sample).save(stream, "JPEG", quality=88)
+    write_whole(task.folder / f"{sample.sample_id}.jpg", stream.getvalue())
 
 
 Caption = str | list[tuple[tuple[int, int, int], str]]

@@ -227,13 +227,22 @@ def _build_locked(request: Request, mirror: Mirror, workers: Workers, tell: Tell
         refuse_other_plan(plan, request, planned_files(request, paths, inputs))
     rendered = run.render(plan, plan.shards, inputs_of(request), workers, request.on_error)
     cost = scan.and_one(run.cpu_s, rendered.peak_bytes)
-    return _indexed(plan, mirror, "build", rendered, cost, began)
+    here = workers if request.engine.name == "loky" else None  # others may not see this machine's files
+    return _indexed(plan, mirror, "build", rendered, cost, began, here)
 
 
-def _indexed(plan: Plan, mirror: Mirror, command: str, rendered: Rendered, cost: Cost, began: float) -> Summary:
+def _indexed(
+    plan: Plan,
+    mirror: Mirror,
+    command: str,
+    rendered: Rendered,
+    cost: Cost,
+    began: float,
+    workers: Workers | None = None,
+) -> Summary:
     out = mirror.folder
     write_whole(out / LOCK_RECIPE, plan.recipe.to_toml().encode())
-    totals = write_index(plan, out, mirror.data)
+    totals = write_index(plan, out, mirror.data, workers)
     rejects = write_rejects(plan, mirror)
     summary = Summary(
         out=redacted(str(mirror.address or out)),

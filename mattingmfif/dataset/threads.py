@@ -2,10 +2,9 @@
 
 One thread for everything inside a task, so that its bytes do not depend on the machine's load or cores.
 
-A BLAS product differs between one and two threads in the last bits, and joblib never limits OpenCV. The package's own
-compiled loops give the same bits for any number of threads, so numba needs no limit here. Limits belong to the whole
-process, and a dask worker may run several tasks in threads of one process: so they are lifted only when the last task
-has ended.
+A BLAS product differs between one and two threads in the last bits, and joblib never limits OpenCV. Numba's limit is
+that of the calling thread. The others belong to the whole process, and a dask worker may run several tasks in threads
+of one process: so they are lifted only when the last task has ended.
 """
 
 from __future__ import annotations
@@ -51,8 +50,11 @@ def keep_freed_memory() -> bool:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit BLAS, OpenMP and OpenCV to one thread inside the block, then put things back."""
+    """Limit BLAS, OpenMP, OpenCV and numba to one thread inside the block, then put things back."""
+    from mattingmfif.optics.kernels import limit_threads
+
     keep_freed_memory()
+    numba_before = limit_threads(1)
     with _lock:
         before = cv2.getNumThreads()
         cv2.setNumThreads(1)
@@ -63,6 +65,7 @@ def one_thread() -> Iterator[None]:
     try:
         yield
     finally:
+        limit_threads(numba_before)
         with _lock:
             _held.remove(limits)
             if not _held:

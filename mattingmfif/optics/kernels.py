@@ -8,11 +8,19 @@ and, last, alpha (or just colour where a layer is opaque everywhere).
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numba import njit
 
 #: alpha closer than this to 0 or 1 is taken as 0 or 1: the rounding of the Fourier transforms must not show
 ROUNDING = np.float32(2e-6)
+
+
+def limit_threads(count: int) -> int:
+    """Let parallel loops that this thread begins (pymatting's; there are none here) use `count`; what it was before."""
+    before: int = numba.get_num_threads()
+    numba.set_num_threads(count)
+    return before
 
 
 @njit(cache=True, nogil=True)
