@@ -32,9 +32,9 @@ _EPSILON_EXACT = 1e-7
 #: unknowns up to which the band is solved exactly, in two tenths of a second
 _MAX_EXACT = 40_000
 #: unknowns times steps that are spent at full size, and at each coarser level
-_AFFORDED, _AFFORDED_COARSE = 25_000_000, 18_000_000
-#: the most steps at full size; and before, where more would only undo what the next coarser level knows; and the fewest
-_MOST_STEPS, _COARSE_STEPS, _LEAST_STEPS = 250, 150, 24
+_AFFORDED, _AFFORDED_COARSE = 15_000_000, 8_000_000
+#: the most steps of a level (more would only undo what the coarser one knows of the large scales), and the fewest
+_MOST_STEPS, _LEAST_STEPS = 60, 10
 #: where several subjects meet, one whose coarse fraction is below this has no part there
 _ABSENT = 0.002
 
@@ -156,8 +156,7 @@ def _refined(coarse: list[Float32], coarser: Level, level: Level, depth: int) ->
 
 def _steps(unknowns: int, depth: int) -> int:
     """How many steps a level takes; 0 where its band is so large that there would be too few to change anything."""
-    most, afforded = (_MOST_STEPS, _AFFORDED) if depth == 0 else (_COARSE_STEPS, _AFFORDED_COARSE)
-    steps = min(most, afforded // max(1, unknowns))
+    steps = min(_MOST_STEPS, (_AFFORDED_COARSE if depth else _AFFORDED) // max(1, unknowns))
     return steps if steps >= _LEAST_STEPS else 0
 
 

@@ -124,8 +124,8 @@ def relax(band: Band, plane: Float32, steps: int) -> None:
     padded = np.pad(plane, PAD_PX)
     residual = -band.applied_to(padded)
     x = padded.reshape(-1)[band.position]
-    padded[:] = 0
-    conjugate_gradients(band.stencils, band.position, band.width, residual, padded.reshape(-1), x, steps)
+    work, more = np.zeros_like(padded).reshape(-1), np.zeros_like(padded).reshape(-1)
+    conjugate_gradients(band.stencils, band.position, band.width, residual, x, work, more, steps)
     plane[band.number[PAD_PX:-PAD_PX, PAD_PX:-PAD_PX] >= 0] = np.clip(x, 0.0, 1.0)
 
 
