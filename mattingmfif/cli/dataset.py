@@ -20,6 +20,7 @@ from mattingmfif.errors import EXIT_FAULTS
 @click.option("--mattes", type=FOLDER, help="As in `build`.")
 @click.option("--depth", type=FOLDER, help="As in `build`.")
 @click.option("--depth-model", type=FILE, help="As in `build`.")
+@click.option("--rembg-model", metavar="NAME=FILE", help="As in `build`, where it was given with its file.")
 @click.option("--splits-of", type=PLACE, help="An earlier dataset: none of its photographs may be in another split.")
 def verify(
     out: Path | str,
@@ -28,12 +29,15 @@ def verify(
     mattes: Path | None,
     depth: Path | None,
     depth_model: Path | None,
+    rembg_model: str | None,
     splits_of: Path | str | None,
 ) -> None:
     """Check a dataset: schema, counts, checksums, physics, splits; exit code 1 when something is wrong."""
     from mattingmfif.dataset.check import check_folder
 
-    report = check_folder(out, rerender, src, mattes, depth, depth_model, splits_of)
+    weights = (rembg_model or "").partition("=")[2]
+    given = Path(weights) if weights else None
+    report = check_folder(out, rerender, src, mattes, depth, depth_model, splits_of, given)
     for fault in report.faults:
         click.echo(fault)
     click.echo(

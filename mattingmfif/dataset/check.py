@@ -24,6 +24,7 @@ def check_folder(
     depth: Path | None = None,
     depth_model: Path | None = None,
     splits_of: Path | str | None = None,
+    rembg_weights: Path | None = None,
     on_sample: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """The report on a dataset folder; `rerender` samples are made again from the photographs in `src`.
@@ -40,7 +41,8 @@ def check_folder(
     with mirrored(out) as mirror:
         make = None
         if rerender and src is not None:
-            make = _maker(mirror.folder, Inputs(src=src, mattes=mattes, depth=depth, depth_model=depth_model))
+            weights = {"depth_model": depth_model, "rembg_weights": rembg_weights}
+            make = _maker(mirror.folder, Inputs(src=src, mattes=mattes, depth=depth, **weights))
         earlier = None if splits_of is None else plan_of(splits_of)
         return verify(mirror, rerender=rerender, rerender_sample=make, on_sample=on_sample, earlier=earlier)
 

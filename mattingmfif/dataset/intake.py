@@ -49,6 +49,7 @@ class Inputs:
     mattes: Path | None = None
     depth: Path | None = None
     depth_model: Path | None = None  # the ONNX file that the recipe's depth.model names
+    rembg_weights: Path | None = None  # that of matting.rembg_model, where it does not lie in rembg's folders
 
     @contextlib.contextmanager
     def at_hand(self, paths: Iterable[str]) -> Iterator[Inputs]:
@@ -148,7 +149,10 @@ class Prepared:
             and "composite" not in recipe.scene.kind.possible
         ):
             raise Refused("no-subject", "the depth map makes the layers (depth.edges)", stage="segment")
-        return find_subjects(self.srgb, recipe.matting, self.user)
+        matting, weights = recipe.matting, self.inputs.rembg_weights
+        if weights is not None:
+            matting = replace(matting, rembg_model=f"{matting.rembg_model}={weights}")
+        return find_subjects(self.srgb, matting, self.user)
 
     def layers(self, subjects: Subjects, recipe: Recipe) -> Cutouts:
         """The photograph taken apart; the depth map, where there is one, says who is nearest. Raises Refused."""

@@ -45,6 +45,7 @@ class Request:
     mattes: Path | None = None
     depth: Path | None = None
     depth_model: Path | None = None  # where the file that the recipe's depth.model names lies
+    rembg_weights: Path | None = None  # the same of matting.rembg_model, where a person gave the file
     default_licence: str | None = None
     allow_licences: tuple[str, ...] = ()
     splits_of: Path | str | None = None  # an earlier dataset whose photographs keep their splits
@@ -90,13 +91,15 @@ def resolved(request: Request) -> Request:
     if segmenter == "rembg":
         weights = needed_model(matting.rembg_model)
         _refuse_other_file("matting.rembg", weights.path, matting.rembg_sha256, weights.sha256)
-        keys |= {"matting.rembg_model": matting.rembg_model or weights.name, "matting.rembg_sha256": weights.sha256}
+        # the name and the content are the plan's, the place is this machine's
+        keys |= {"matting.rembg_model": weights.name, "matting.rembg_sha256": weights.sha256}
+        if "=" in matting.rembg_model:
+            request = replace(request, rembg_weights=weights.path.absolute())
     if not depth.model:
         return replace(request, recipe=request.recipe.replaced(keys))
     file = (request.depth_model or Path(depth.model).expanduser()).absolute()
     digest = check_depth_model(file)
     _refuse_other_file("depth.model", file, depth.model_sha256, digest)
-    # the name and the content are the plan's, the place is this machine's
     keys |= {"depth.model": file.name, "depth.model_sha256": digest}
     return replace(request, recipe=request.recipe.replaced(keys), depth_model=file)
 
@@ -218,7 +221,8 @@ def inputs_of(request: Request) -> Inputs:
     """Where a request's files lie, as workers elsewhere find them."""
     mattes, depth = (None if folder is None else folder.absolute() for folder in (request.mattes, request.depth))
     src = request.src.absolute() if isinstance(request.src, Path) else request.src
-    return Inputs(src=src, mattes=mattes, depth=depth, depth_model=request.depth_model)
+    weights = {"depth_model": request.depth_model, "rembg_weights": request.rembg_weights}
+    return Inputs(src=src, mattes=mattes, depth=depth, **weights)
 
 
 def refuse_strays(paths: list[str], inputs: Inputs) -> None:

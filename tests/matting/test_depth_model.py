@@ -149,7 +149,8 @@ def test_a_build_joins_estimated_depth_with_mattes_and_records_both_models(
     model = written(tmp_path, onnx_mean(FREE, (1, "h", "w")), "brightness.onnx")
     out, lens = tmp_path / "out", ("--recipe", tiny_recipe, "--jobs", 1)
     words = ("--src", photos, "--out", out, *lens, "--segmenter", "rembg", "--depth-model", model)
-    env = {"U2NET_HOME": str(home)}
+    words += ("--rembg-model", f"u2net={home / 'u2net.onnx'}")
+    env = {"U2NET_HOME": str(tmp_path)}  # where nothing lies
     done = mattingmfif("build", *words, env=env)
     assert done.returncode == 2
     assert "model_kind: missing" in done.stderr
@@ -174,7 +175,8 @@ def test_a_build_joins_estimated_depth_with_mattes_and_records_both_models(
     card = (out / "README.md").read_text()
     assert "u2net (subjects of 1 samples; licence Apache-2.0" in card
     assert digest["depth"] in card
-    again = mattingmfif("verify", out, "--rerender", 1, "--src", photos, "--depth-model", model, env=env)
+    places = ("--depth-model", model, "--rembg-model", f"u2net={home / 'u2net.onnx'}")
+    again = mattingmfif("verify", out, "--rerender", 1, "--src", photos, *places, env=env)
     assert again.returncode == 0, again.stdout
     for changed, key in ((model, "depth.model_sha256"), (home / "u2net.onnx", "matting.rembg_sha256")):
         whole = changed.read_bytes()
