@@ -128,7 +128,8 @@ def in_place_shot(
         plate_kind = background
 
     for cutout, (_, alpha), distance in zip(subjects, codes_and_alphas, distances, strict=True):
-        layers.append(Layer(quantised_colour(cutout.colour_linear, settings.bits), alpha, distance, known=cutout.known))
+        colour = quantised_colour(cutout.colour_linear, settings.bits, mostly_black=True)
+        layers.append(Layer(colour, alpha, distance, known=cutout.known))
         facts.append(_facts("subject", distance, dict(cutout.scores)))
     if len(layers) == len(subjects):  # not cut at depth edges: the plate lies behind the subjects
         layers.append(Layer(plate, np.ones((height, width), np.float32), plate_distance, known=plate_known))

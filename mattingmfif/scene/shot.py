@@ -59,18 +59,21 @@ def quantised_alpha(alpha: Float32) -> tuple[npt.NDArray[np.uint16], Float32]:
     return codes, matte
 
 
-def quantised_colour(colour_linear: Float32, bits: int) -> Float32:
+def quantised_colour(colour_linear: Float32, bits: int, *, mostly_black: bool = False) -> Float32:
     """Linear light of the sRGB codes nearest to `colour_linear`: what a shard can hold.
 
-    Black, which most of a cut-out's plane is, takes next to no memory.
+    `mostly_black`, as a cut-out's plane is: then black takes next to no memory.
     """
-    quantised = zeros_where_untouched(colour_linear.shape)
+    shape = colour_linear.shape
+    quantised = zeros_where_untouched(shape) if mostly_black else np.empty(shape, np.float32)
     for top in range(0, len(colour_linear), _STRIP_ROWS):
-        strip = colour_linear[top : top + _STRIP_ROWS]
-        light = np.flatnonzero(strip.reshape(len(strip), -1).max(axis=0))  # plain columns of numbers: a fast maximum
-        if light.size:
-            columns = slice(light[0] // 3, light[-1] // 3 + 1)
-            quantised[top : top + _STRIP_ROWS, columns] = decode_srgb(encode_srgb(strip[:, columns], bits))
+        strip, columns = colour_linear[top : top + _STRIP_ROWS], slice(None)
+        if mostly_black:
+            light = np.flatnonzero(strip.reshape(len(strip), -1).max(axis=0))  # plain columns of numbers: fast
+            if not light.size:
+                continue
+            columns = slice(int(light[0]) // 3, int(light[-1]) // 3 + 1)
+        quantised[top : top + _STRIP_ROWS, columns] = decode_srgb(encode_srgb(strip[:, columns], bits))
     return quantised
 
 

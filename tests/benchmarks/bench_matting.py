@@ -144,10 +144,13 @@ def alone(work: Callable[..., Any], warm: Callable[..., Any], *arguments: Any) -
 
 def warm_ours() -> None:
     """Imports and first calls, which every process pays once."""
-    grey = np.random.default_rng(0).random((40, 40, 3), np.float32)
-    trimap = np.full((40, 40), 0.5, np.float32)
+    from mattingmfif.matting import estimate_alpha
+
+    grey = np.random.default_rng(0).random((64, 64, 3), np.float32)
+    trimap = np.full((64, 64), 0.5, np.float32)
     trimap[:4], trimap[-4:] = 0, 1
-    ours(grey, trimap)
+    estimate_alpha(grey, trimap)
+    estimate_alpha(grey, trimap, solve_long_side_px=16, full_solve_long_side_px=0)
 
 
 def warm_closed_form() -> None:
@@ -214,6 +217,7 @@ def stages(path: str, long_side_px: int) -> tuple[list[Stage], str, np.ndarray |
         ):
             layers = estimate_layers(linear, subjects, photo_srgb=photo_srgb)
         lap("colours and plate")
+        del photo_srgb  # nobody needs it any more, in `build` either
         settings = load_recipe("mattingmfif-4k").replaced({"scene.kind": "in-place"}).shot_settings
         in_place_shot(linear, layers, None, settings, partial(stage_rng, 0, path))
         lap("distances")

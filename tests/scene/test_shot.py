@@ -12,7 +12,9 @@ def test_quantised_colours_are_those_of_their_codes_also_where_most_is_black(bit
     colour = np.zeros((150, 170, 3), np.float32)
     colour[top:bottom, left:right] = np.random.default_rng(3).random((bottom - top, right - left, 3)) ** 3
     colour[top:bottom, left:right, 1:] = 0  # light in one channel alone counts too
-    np.testing.assert_array_equal(quantised_colour(colour, bits), decode_srgb(encode_srgb(colour, bits)))
+    for black in (True, False):
+        quantised = quantised_colour(colour, bits, mostly_black=black)
+        np.testing.assert_array_equal(quantised, decode_srgb(encode_srgb(colour, bits)))
 
 
 def test_a_quantised_matte_is_within_half_a_code_and_its_codes_say_the_same():
