@@ -149,7 +149,9 @@ class Prepared:
             and "composite" not in recipe.scene.kind.possible
         ):
             raise Refused("no-subject", "the depth map makes the layers (depth.edges)", stage="segment")
-        matting, weights = recipe.matting, self.inputs.rembg_weights
+        # cut out and then left out of the scene, a subject would be a hole in the target
+        most = min(recipe.matting.max_subjects, recipe.scene.subjects_max)
+        matting, weights = replace(recipe.matting, max_subjects=most), self.inputs.rembg_weights
         if weights is not None:
             matting = replace(matting, rembg_model=f"{matting.rembg_model}={weights}")
         return find_subjects(self.srgb, matting, self.user)

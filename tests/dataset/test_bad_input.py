@@ -103,6 +103,16 @@ def test_several_equal_subjects_become_layers_of_their_own(scanned, photo):
     assert np.isfinite(layers.reassembled()).all()
 
 
+def test_no_more_subjects_are_cut_out_than_a_scene_has(scanned, photo):
+    mattes = {f"mask.{number}": disc((x, 100), 28) for number, x in enumerate((50, 128, 206), start=1)}
+    verdict, prepared, subjects, recipe = scanned(photo, mattes, scene__subjects_max=1, scene__composite_subjects=1)
+    assert verdict.subjects == 1
+    layers = prepared.layers(subjects, recipe)
+    for x in (128, 206):  # those left in the plate stay photographed
+        part = (slice(80, 120), slice(x - 15, x + 15))
+        np.testing.assert_array_equal(layers.plate_linear[part], prepared.linear[part])
+
+
 @pytest.mark.parametrize("kind", ["alpha", "mask"])
 def test_subjects_that_lie_in_the_same_place_are_layers_or_a_reason(scanned, photo, kind):
     """The last of them keeps no pixel of its own, where OpenCV used to crash on an array without any."""
