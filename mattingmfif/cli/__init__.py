@@ -29,11 +29,13 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="mattingmfif", standalone_mode=False)
     except click.exceptions.Exit as leave:
         code = leave.exit_code
     except click.ClickException as error:
-        error.show()
+        command = getattr(getattr(error, "ctx", None), "command_path", "") or "mattingmfif"
+        help_hint = f"; see `{command} --help`" if isinstance(error, click.UsageError) else ""
+        click.echo(f"mattingmfif: {' '.join(error.format_message().split()).rstrip('.')}{help_hint}", err=True)
         code = EXIT_USAGE
     except UserError as error:
         click.echo(f"mattingmfif: {error}", err=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mattingmfif.cli.group import DEFAULT_RECIPE, FILE, FOLDER, PLACE, cli, depth_model_keys
+from mattingmfif.cli.group import DEFAULT_RECIPE, FILE, PLACE, cli, depth_model_keys
 from mattingmfif.cli.progress import Shown, duration
 from mattingmfif.errors import UserError
 
@@ -24,8 +24,8 @@ def _build_options(command: Any) -> Any:
         click.option(
             "--recipe", default=DEFAULT_RECIPE, show_default=True, metavar="NAME|PATH", help="See `recipes list`."
         ),
-        click.option("--mattes", type=FOLDER, help="Folder of your alphas, masks, trimaps, boxes or scribbles."),
-        click.option("--depth", type=FOLDER, help="Folder of your depth maps, named as the photographs."),
+        click.option("--mattes", type=PLACE, help="Folder of your alphas, masks, trimaps, boxes, scribbles; or s3://…"),
+        click.option("--depth", type=PLACE, help="Folder of your depth maps, named as the photographs; or s3://…"),
         click.option("--depth-kind", type=click.Choice(["metres", "disparity"]), help="What the depth maps hold."),
         click.option("--depth-near", type=float, metavar="METRES", help="Distance of the largest disparity."),
         click.option("--depth-far", type=float, metavar="METRES", help="Distance of the smallest disparity."),

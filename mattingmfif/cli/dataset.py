@@ -17,8 +17,8 @@ from mattingmfif.errors import EXIT_FAULTS
     "--rerender", type=click.IntRange(min=0), default=0, metavar="N", help="Make N samples again and compare."
 )
 @click.option("--src", type=PLACE, help="The photographs, for --rerender.")
-@click.option("--mattes", type=FOLDER, help="As in `build`.")
-@click.option("--depth", type=FOLDER, help="As in `build`.")
+@click.option("--mattes", type=PLACE, help="As in `build`.")
+@click.option("--depth", type=PLACE, help="As in `build`.")
 @click.option("--depth-model", type=FILE, help="As in `build`.")
 @click.option("--rembg-model", metavar="NAME=FILE", help="As in `build`, where it was given with its file.")
 @click.option("--splits-of", type=PLACE, help="An earlier dataset: none of its photographs may be in another split.")
@@ -26,8 +26,8 @@ def verify(
     out: Path | str,
     rerender: int,
     src: Path | str | None,
-    mattes: Path | None,
-    depth: Path | None,
+    mattes: Path | str | None,
+    depth: Path | str | None,
     depth_model: Path | None,
     rembg_model: str | None,
     splits_of: Path | str | None,
@@ -152,3 +152,7 @@ def recipes_check(recipe: str) -> None:
 
     checked = load_recipe(recipe)
     click.echo(f"{checked.name}: sound; recipe_hash {checked.recipe_hash}")
+    if checked.matting.segmenter == "auto":
+        click.echo(
+            "a build records what `auto` chose as matting.segmenter, and every option: its lock has another hash"
+        )

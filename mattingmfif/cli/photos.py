@@ -50,6 +50,8 @@ def scan(photos: Path, out: Path | None, layers: bool, jobs: int, allow_download
     from mattingmfif.dataset.scan_page import lines, scan_photos, write_page
     from mattingmfif.matting.models import fetch_weights
 
+    if out is not None and (out.suffix.lower() in (".html", ".htm") or out.is_file()):
+        raise UserError(f"--out {out}: a folder is written, with index.html and pictures; give the name of a folder")
     keys = {
         "depth.kind": words.pop("depth_kind"),
         "depth.near_m": words.pop("depth_near"),

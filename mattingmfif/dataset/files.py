@@ -95,7 +95,7 @@ class _Handle:
             os.close(self._descriptor)
 
 
-def is_remote(place: Path | str) -> bool:
+def is_remote(place: Path | str | None) -> bool:
     """Whether a place is an address such as s3://bucket/folder rather than a path on this machine."""
     return isinstance(place, str) and "://" in place
 

@@ -46,8 +46,8 @@ class Inputs:
     """Where the photographs and what the user says about them lie."""
 
     src: Path | str  # a folder here, or the address of a remote one
-    mattes: Path | None = None
-    depth: Path | None = None
+    mattes: Path | str | None = None  # likewise
+    depth: Path | str | None = None  # likewise
     depth_model: Path | None = None  # the ONNX file that the recipe's depth.model names
     rembg_weights: Path | None = None  # that of matting.rembg_model, where it does not lie in rembg's folders
 
@@ -57,19 +57,29 @@ class Inputs:
 
         Raises OSError where the other side cannot be reached; a photograph that is not there any more is left out.
         """
-        if not is_remote(self.src):
+        if not self.any_remote:
             yield self
             return
-        address = str(self.src)
         with tempfile.TemporaryDirectory(prefix="mattingmfif-") as folder:
+            here = self
             for path in dict.fromkeys(paths):
                 if not stays_inside(path):
                     raise Refused("bad-name", "the name leads out of the folder")
-                (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
-                for name in (path, *companions(path, _names_beside(address, path))):
-                    with contextlib.suppress(FileNotFoundError):
-                        fetch_file(inside(address, name), Path(folder) / name)
-            yield replace(self, src=Path(folder))
+                if is_remote(self.src):
+                    address = str(self.src)
+                    _fetch(address, [path, *companions(path, _names_beside(address, path))], Path(folder) / "photos")
+                for aside in ("mattes", "depth"):
+                    if is_remote(place := getattr(self, aside)):
+                        _fetch(place, _names_of(place, path), Path(folder) / aside)
+            for name, part in (("src", "photos"), ("mattes", "mattes"), ("depth", "depth")):
+                if is_remote(getattr(self, name)):
+                    here = replace(here, **{name: Path(folder) / part})
+            yield here
+
+    @property
+    def any_remote(self) -> bool:
+        """Whether anything of it lies elsewhere."""
+        return any(is_remote(place) for place in (self.src, self.mattes, self.depth) if place is not None)
 
     def sidecars(self, photo_path: str) -> Iterator[tuple[str, Path]]:
         """(name in the plan, file) of everything that says something about a photograph, sorted by name."""
@@ -100,13 +110,32 @@ def lists_at_hand(src: Path | str) -> Iterator[Path]:
         yield Path(folder)
 
 
+def _fetch(address: str, names: Iterable[str], folder: Path) -> None:
+    """Bring files by relative path; those that are not there any more are left out."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            fetch_file(inside(address, name), folder / name)
+
+
+def _names_of(address: str, photo_path: str) -> list[str]:
+    """Files of a remote folder of mattes or depth maps that may be a photograph's: in its sub-folder, and on top."""
+    start, parent = PurePosixPath(photo_path).stem + ".", PurePosixPath(photo_path).parent
+    return [
+        (folder / name).as_posix()
+        for folder in dict.fromkeys((parent, PurePosixPath(".")))
+        for name in _folder_names(address, str(folder))
+        if name.startswith(start)
+    ]
+
+
 def companions(photo_path: str, names: Iterable[str]) -> list[str]:
     """Those of the relative paths that say something about a photograph: `name.alpha.png` beside `name.jpg`."""
     start = str(PurePosixPath(photo_path).with_suffix("")) + "."
     return [name for name in names if name.startswith(start) and is_sidecar(name)]
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _folder_names(address: str, parent: str) -> tuple[str, ...]:
     return tuple(list_folder(inside(address, parent) if parent != "." else address))
 
@@ -351,7 +380,7 @@ def input_files(paths: list[str], inputs: Inputs) -> tuple[tuple[str, str], ...]
 
     A file that cannot be read counts with the digest of nothing: the scan refuses it with its reason.
     """
-    if is_remote(inputs.src):
+    if inputs.any_remote:
         return _remote_input_files(paths, inputs)
     src = Path(inputs.src)
     files = {path: src / path for path in paths}

@@ -5,8 +5,10 @@ Nothing here writes.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,8 +44,8 @@ class Request:
     engine: Engine = field(default_factory=Engine)
     jobs_given: bool = False  # a person named the number of workers
     limit: int | None = None
-    mattes: Path | None = None
-    depth: Path | None = None
+    mattes: Path | str | None = None
+    depth: Path | str | None = None
     depth_model: Path | None = None  # where the file that the recipe's depth.model names lies
     rembg_weights: Path | None = None  # the same of matting.rembg_model, where a person gave the file
     default_licence: str | None = None
@@ -219,28 +221,53 @@ def _inside_source(request: Request) -> str:
 
 def inputs_of(request: Request) -> Inputs:
     """Where a request's files lie, as workers elsewhere find them."""
-    mattes, depth = (None if folder is None else folder.absolute() for folder in (request.mattes, request.depth))
-    src = request.src.absolute() if isinstance(request.src, Path) else request.src
-    weights = {"depth_model": request.depth_model, "rembg_weights": request.rembg_weights}
-    return Inputs(src=src, mattes=mattes, depth=depth, **weights)
+
+    def known(place: Path | str | None) -> Path | str | None:
+        return place.absolute() if isinstance(place, Path) else place
+
+    src = known(request.src)
+    assert src is not None
+    return Inputs(
+        src=src,
+        mattes=known(request.mattes),
+        depth=known(request.depth),
+        depth_model=request.depth_model,
+        rembg_weights=request.rembg_weights,
+    )
 
 
 def refuse_strays(paths: list[str], inputs: Inputs) -> None:
     """UserError that names a file in --mattes or --depth which belongs to no photograph: a misspelt name is no wish."""
     if inputs.mattes is None and inputs.depth is None:
         return
-    # of what lies beside the photographs nothing is a stray
-    aside = replace(inputs, src=Path(os.devnull)) if is_remote(inputs.src) else inputs
-    used = {file.resolve() for path in paths for _, file in aside.sidecars(path)}
-    for option, folder in (("mattes", inputs.mattes), ("depth", inputs.depth)):
-        if folder is None:
-            continue
-        for file in sorted(folder.rglob("*")):
-            if file.suffix.lower() in SIDECAR_SUFFIXES and file.resolve() not in used:
-                raise UserError(
-                    f"--{option} {folder}: {file.relative_to(folder).as_posix()} belongs to no photograph in --src; "
-                    "name it after its photograph, or move it away"
-                )
+    with contextlib.ExitStack() as stack:
+        # of what lies beside the photographs nothing is a stray
+        aside = replace(inputs, src=Path(os.devnull)) if is_remote(inputs.src) else inputs
+        for option in ("mattes", "depth"):
+            if is_remote(place := getattr(inputs, option)):
+                aside = replace(aside, **{option: stack.enter_context(_names_only(option, place))})
+        used = {file.resolve() for path in paths for _, file in aside.sidecars(path)}
+        for option in ("mattes", "depth"):
+            folder = getattr(aside, option)
+            for file in sorted(folder.rglob("*")) if folder is not None else ():
+                if file.suffix.lower() in SIDECAR_SUFFIXES and file.resolve() not in used:
+                    raise UserError(
+                        f"--{option} {redacted(str(getattr(inputs, option)))}: {file.relative_to(folder).as_posix()} "
+                        "belongs to no photograph in --src; name it after its photograph, or move it away"
+                    )
+
+
+@contextlib.contextmanager
+def _names_only(option: str, address: str) -> Iterator[Path]:
+    """A folder with empty files of the names that a remote one has; UserError where there are none."""
+    names = walk(address)
+    if not names:
+        raise UserError(f"--{option} {redacted(address)}: no such folder, or nothing in it")
+    with tempfile.TemporaryDirectory(prefix="mattingmfif-") as folder:
+        for name in names:
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / name).touch()
+        yield Path(folder)
 
 
 def refuse_other_plan(plan: Plan, request: Request, files: tuple[tuple[str, str], ...]) -> None:

@@ -317,6 +317,8 @@ def load_recipe(name_or_path: str) -> Recipe:
         path = recipes_folder() / f"{name_or_path}.toml"
     elif not path.is_file():
         known = published_recipes()
+        if path.suffix == ".toml" or len(path.parts) > 1:
+            raise UserError(f"{name_or_path}: no such file; published recipes: {', '.join(known)}")
         raise UserError(
             f"no recipe {name_or_path!r}: neither a file nor a published name; "
             f"did you mean {nearest_key(name_or_path, known)}? published: {', '.join(known)}"

@@ -66,7 +66,7 @@ def _status(mirror: Mirror, deep: bool | None) -> Status:
     out = mirror.folder
     plan = read_plan(out) if out.is_dir() else None
     if plan is None:
-        raise UserError(f"{out}: no {PLAN_FILE} in it; `mattingmfif plan` or `build` writes one")
+        raise UserError(f"{out}: no {PLAN_FILE} in it; {_why_no_plan(out)}")
     there = _places(mirror)
     planned = [shard.name for shard in plan.shards]
     total = sum(there[name][1] for name in planned if name in there)
@@ -103,6 +103,18 @@ def _status(mirror: Mirror, deep: bool | None) -> Status:
         last_run=_last_run(out / RUN_LOG),
         indexed=_indexed(out, [there[name][0] for name in whole]),
     )
+
+
+def _why_no_plan(out: Path) -> str:
+    """What happened where there is no plan, and what to do."""
+    for note in Journal(out).runners():
+        if note.running() is not False:
+            return (
+                f"process {note.pid} on {note.host} is still at it: {note.stage} {note.done}/{note.total} {note.unit}"
+            )
+    if (out / DATA_FOLDER).is_dir():
+        return "a build was stopped while it scanned the photographs, nothing is made yet; run it again"
+    return "`mattingmfif plan` or `build` writes one"
 
 
 def _places(mirror: Mirror) -> dict[str, tuple[Path | str, int]]:

@@ -8,9 +8,14 @@ and, last, alpha (or just colour where a layer is opaque everywhere).
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numba
 import numpy as np
 from numba import njit
+from numba.core import event
 
 #: alpha closer than this to 0 or 1 is taken as 0 or 1: the rounding of the Fourier transforms must not show
 ROUNDING = np.float32(2e-6)
@@ -21,6 +26,33 @@ def limit_threads(count: int) -> int:
     before: int = numba.get_num_threads()
     numba.set_num_threads(count)
     return before
+
+
+class _CompileTimer(event.Listener):  # type: ignore[misc]
+    """Counts the CPU-seconds of this thread from the first compilation that begins to the last that ends."""
+
+    def __init__(self) -> None:
+        self.cpu_s, self._depth, self._began = 0.0, 0, 0.0
+
+    def on_start(self, event: object) -> None:
+        """One begins, maybe inside another."""
+        if self._depth == 0:
+            self._began = time.thread_time()
+        self._depth += 1
+
+    def on_end(self, event: object) -> None:
+        """One ends."""
+        self._depth -= 1
+        if self._depth == 0:
+            self.cpu_s += time.thread_time() - self._began
+
+
+@contextmanager
+def compile_timer() -> Iterator[_CompileTimer]:
+    """Inside the block, `cpu_s` grows by what compiling takes, that of other packages' loops as well."""
+    timer = _CompileTimer()
+    with event.install_listener("numba:compile", timer):
+        yield timer
 
 
 @njit(cache=True, nogil=True)

@@ -185,5 +185,7 @@ def _check_paths(output: Path, photo: Path, depth: Path, suffixes: tuple[str, ..
             raise UserError(f"{output}: would overwrite what is read; give another name")
     if output.suffix.lower() not in suffixes:
         raise UserError(f"{output}: cannot write this kind of file; use {', '.join(suffixes)}")
-    if not output.parent.is_dir():
-        raise UserError(f"{output.parent}: no such folder", EXIT_IO)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{output.parent}: {error.strerror or error}", EXIT_IO) from None

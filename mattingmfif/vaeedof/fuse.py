@@ -144,6 +144,7 @@ def fuse_files(
     if not 64 <= tile_px <= 16384:
         raise UserError(f"--tile {tile_px}: allowed: 64 to 16384 px")
     written_suffix(output)
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
     chosen, paths = choose_device(device), find_frames(inputs)
     model = load_fuser(checkpoint)
     stack = read_stack(paths, report)

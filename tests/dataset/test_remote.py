@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from mattingmfif.dataset import remote, run
@@ -250,3 +252,35 @@ def test_verify_and_index_of_a_remote_folder_keep_no_more_than_a_shard_here(
     (tmp_path / "damaged").write_bytes(damaged)
     remote.put_file(tmp_path / "damaged", inside(out, victim))
     assert {fault.shard for fault in check_folder(out).faults} == {Path(victim).name}
+
+
+def test_mattes_and_depth_maps_may_lie_elsewhere(
+    contents: Contents, s3: Any, small_photos: Path, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    names = sorted(path.name for path in small_photos.iterdir() if path.suffix in (".png", ".jpg"))[:2]
+    sizes = [cv2.imread(str(small_photos / name)).shape[:2] for name in names]
+    (tmp_path / "mattes").mkdir()
+    (tmp_path / "depth").mkdir()
+    matte = np.zeros(sizes[0], np.uint8)
+    matte[sizes[0][0] // 4 : sizes[0][0] // 2, sizes[0][1] // 4 : sizes[0][1] // 2] = 255
+    cv2.imwrite(str(tmp_path / "mattes" / f"{Path(names[0]).stem}.png"), matte)
+    ramp = np.linspace(3, 9, sizes[1][0], dtype=np.float32)[:, None].repeat(sizes[1][1], axis=1)
+    np.save(tmp_path / "depth" / f"{Path(names[1]).stem}.npy", ramp)
+    near, far = {}, {}
+    for name in ("mattes", "depth"):
+        upload_folder(tmp_path / name, s3(f"beside/{name}"))
+        near[name], far[name] = tmp_path / name, s3(f"beside/{name}")
+    made = {}
+    for number, places in enumerate((near, far)):
+        out = tmp_path / f"out{number}"
+        asked = Request(src=small_photos, out=out, recipe=load_recipe(str(tiny_recipe)), limit=2, **places)
+        assert run.build(asked, quiet).samples == 2
+        made[number] = contents(out)
+        assert run.build(asked, quiet).shards_before == 2  # the plan knows them again
+    assert made[0] == made[1]
+    assert check_folder(tmp_path / "out1", rerender=2, src=small_photos, **far).ok
+    remote.put_file(tmp_path / "mattes" / f"{Path(names[0]).stem}.png", inside(s3("beside/mattes"), "nobody.png"))
+    with pytest.raises(UserError, match=r"--mattes s3://shelf/beside/mattes.*: nobody\.png belongs to no photograph"):
+        run.build(asked, quiet)
+    with pytest.raises(UserError, match=r"--depth s3://shelf/none.*: no such folder"):
+        run.build(Request(**{**vars(asked), "mattes": None, "depth": s3("none")}), quiet)
