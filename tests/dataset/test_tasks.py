@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -260,3 +261,26 @@ def test_a_plan_whose_names_or_numbers_lead_elsewhere_is_refused(
     (planned / "plan.json").write_text(json.dumps(plain))
     with pytest.raises(UserError, match=r"plan\.json: damaged"):
         folder_status(planned)
+
+
+def test_compiling_is_timed_by_itself_and_once() -> None:
+    import numba
+
+    from mattingmfif.optics.kernels import compile_timer
+
+    @numba.njit  # type: ignore[untyped-decorator]
+    def inner(x: float) -> float:
+        return x * 2.0
+
+    @numba.njit  # type: ignore[untyped-decorator]
+    def outer(x: float) -> float:
+        return inner(x) + inner(x + 1.0)
+
+    began = time.thread_time()
+    with compile_timer() as first:
+        assert outer(1.0) == 6.0
+    took = time.thread_time() - began
+    assert 0.3 * took < first.cpu_s <= took
+    with compile_timer() as second:
+        assert outer(2.0) == 10.0
+    assert second.cpu_s == 0.0
