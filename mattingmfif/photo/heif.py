@@ -61,7 +61,9 @@ def heif_depth(content: bytes) -> tuple[Float32, str] | None:
             return None
         stated = images[0].info.get("metadata") or {}
         codes = np.array(images[0])
-    except (ValueError, RuntimeError, OSError, EOFError, SyntaxError) as error:
+    except (Refused, MemoryError):
+        raise
+    except Exception as error:  # the library meets a damaged file with exceptions of every type
         detail = f"the depth in the HEIC file is damaged: {' '.join(str(error).split())[:120]}"
         raise Refused("depth-unreadable", detail, stage="depth") from error
     if codes.ndim == 3:
