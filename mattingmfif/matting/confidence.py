@@ -37,8 +37,9 @@ def band_px(fraction: Float32) -> float:
 
 
 def unexplained(photo_srgb: Float32, fraction: Float32) -> float:
-    """What is left of the colours in the band of `fraction` `[H,W]` once the mixture of its two sides is taken away.
+    """What is left of the colours in the band of `fraction` once the mixture of its two sides is taken away.
 
+    `photo_srgb` `[h,w,3]` may be smaller than `fraction` `[H,W]`: both are looked at with a long side of 640 px.
     The median over the band of the squared distance to the mixture, in squared distances of the two sides and at most
     1: 0 where one surface ends before another, large where the outline is a smear across texture. 0 without a band.
     """

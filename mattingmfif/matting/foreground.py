@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from mattingmfif.matting.windows import window_of
 from mattingmfif.pixels.colour import Float32
@@ -42,18 +43,27 @@ def agree_with_photo(photo_linear: Float32, colours: Sequence[Float32], fraction
     brightness, because the same step of light shows less in a bright colour. All stay within 0..1; what that clips is
     passed on to the other layers.
     """
-    weights = [fraction[..., None] for fraction in fractions]
-    colours = list(colours)
+    colours = [np.array(colour, np.float32) for colour in colours]
+    flat = [colour.reshape(-1, 3) for colour in colours]
+    photo = photo_linear.reshape(-1, 3)
+    weights = [np.asarray(fraction, np.float32).reshape(-1, 1) for fraction in fractions]
+    left: slice | npt.NDArray[np.intp] = slice(None)  # after the first pass, the few pixels where something was clipped
     for _ in range(_PASSES):
-        missing = photo_linear - sum((w * c for w, c in zip(weights, colours, strict=True)), np.float32(0))
+        shares, some = [weight[left] for weight in weights], [colour[left] for colour in flat]
+        missing = photo[left] - sum((w * c for w, c in zip(shares, some, strict=True)), np.float32(0))
         # a layer can take its share only where it is not yet at the end of its range in that direction
-        free = [
-            np.where(missing > 0, (c < 1).astype(np.float32), (c > 0).astype(np.float32)) * (w * w * (c + _BLACK))
-            for c, w in zip(colours, weights, strict=True)
-        ]
-        norm = np.maximum(sum((f * w for f, w in zip(free, weights, strict=True)), np.float32(0)), np.float32(1e-12))
-        colours = [np.clip(c + f * (missing / norm), 0.0, 1.0) for c, f in zip(colours, free, strict=True)]
-    return [np.asarray(c, np.float32) for c in colours]
+        free = [np.where(missing > 0, c < 1, c > 0) * (w * w) * (c + _BLACK) for c, w in zip(some, shares, strict=True)]
+        norm = np.maximum(sum((f * w for f, w in zip(free, shares, strict=True)), np.float32(0)), np.float32(1e-12))
+        missing /= norm
+        clipped = np.zeros(len(missing), bool)
+        for colour, c, f in zip(flat, some, free, strict=True):
+            wanted = c + f * missing
+            colour[left] = np.clip(wanted, 0.0, 1.0)
+            clipped |= ((wanted < 0) | (wanted > 1)).any(axis=1)
+        left = np.flatnonzero(clipped) if isinstance(left, slice) else left[clipped]
+        if not len(left):
+            break
+    return colours
 
 
 def clean_tails(fractions: Sequence[Float32], tail: float) -> list[Float32]:

@@ -125,7 +125,7 @@ def _gate(
             continue
         transparent = 1 - solid / touched
         contour = contour_score(cv2.resize(fraction, size, interpolation=cv2.INTER_AREA) > 0.5, contrast)
-        band, left = band_px(fraction), transparent * unexplained(photo_srgb, fraction)
+        band, left = band_px(fraction), transparent * unexplained(small, fraction)
         scores = {**subjects.scores[k], "matte_contour": contour, "transparent": transparent, "band_px": band}
         scores["unexplained"] = left
         found = subjects.segmenter != "given"

@@ -12,6 +12,7 @@ import numpy as np
 from mattingmfif.pixels.colour import Float32
 
 _TILE_PX = 16
+_STRIP_ROWS = 16 * _TILE_PX
 _FLATTEST_SHARE = 0.1
 #: J. Immerkaer, "Fast noise variance estimation", CVIU 1996: blind to planes and to straight edges along the axes
 _KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
@@ -22,12 +23,19 @@ def grain_sigma(photo_srgb: Float32) -> float:
     height, width = photo_srgb.shape[0] // _TILE_PX * _TILE_PX, photo_srgb.shape[1] // _TILE_PX * _TILE_PX
     if not height or not width:
         return 0.0
-    green = np.ascontiguousarray(photo_srgb[..., 1], np.float32) * np.float32(255)
-    cells = (width // _TILE_PX, height // _TILE_PX)
-    response = np.abs(cv2.filter2D(green, cv2.CV_32F, _KERNEL, borderType=cv2.BORDER_REFLECT_101))[:height, :width]
-    clipped = ((green <= 2) | (green >= 253))[:height, :width].astype(np.float32)
-    sigma = np.asarray(cv2.resize(response, cells, interpolation=cv2.INTER_AREA)) * np.sqrt(np.pi / 2)
-    usable = np.sort(sigma[np.asarray(cv2.resize(clipped, cells, interpolation=cv2.INTER_AREA)) < 0.01])
+    sigmas, open_tiles = [], []
+    for top in range(0, height, _STRIP_ROWS):  # a strip stays in the cache
+        bottom = min(top + _STRIP_ROWS, height)
+        above, below = min(top, 1), min(photo_srgb.shape[0] - bottom, 1)  # the kernel reaches one row further
+        green = np.ascontiguousarray(photo_srgb[top - above : bottom + below, :, 1], np.float32) * np.float32(255)
+        response = np.abs(cv2.filter2D(green, cv2.CV_32F, _KERNEL, borderType=cv2.BORDER_REFLECT_101))
+        clipped = ((green <= 2) | (green >= 253)).astype(np.float32)
+        inside = slice(above, above + bottom - top), slice(0, width)
+        cells = (width // _TILE_PX, (bottom - top) // _TILE_PX)
+        sigmas.append(np.asarray(cv2.resize(response[inside], cells, interpolation=cv2.INTER_AREA)).reshape(-1))
+        open_tiles.append(np.asarray(cv2.resize(clipped[inside], cells, interpolation=cv2.INTER_AREA)).reshape(-1))
+    sigma = np.concatenate(sigmas) * np.sqrt(np.pi / 2)
+    usable = np.sort(sigma[np.concatenate(open_tiles) < 0.01])
     if not usable.size:
         return 0.0
     return float(np.median(usable[: max(1, int(_FLATTEST_SHARE * usable.size))]))
