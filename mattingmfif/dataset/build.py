@@ -22,6 +22,7 @@ from mattingmfif.dataset.memory import SPREAD, assumed_bytes, available_bytes, f
 from mattingmfif.dataset.out_folder import DATA_FOLDER, Journal
 from mattingmfif.dataset.plan import Plan, PlannedSample, PlannedShard, Reject
 from mattingmfif.dataset.remote import Mirror, put_file
+from mattingmfif.dataset.remote_journal import RemoteJournal
 from mattingmfif.dataset.sample import SampleRecord
 from mattingmfif.dataset.shards import REFUSED_KEY, refused_in_shard, write_shard
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, Refused, UserError
@@ -64,7 +65,7 @@ class Rendered:
 
 def render_shard(task: ShardTask) -> ShardRecord:
     """Render one shard of the plan; photographs that cannot be used are left out with their reason."""
-    plan, journal = task.plan, Journal(task.out)
+    plan, journal = task.plan, _journal(task.out, task.upload_to)
     refused: list[Reject] = []
     counts = Counter[str]()
 
@@ -158,8 +159,8 @@ def render_missing(
     Raises UserError with exit code 3 for a disk error and with exit code 1 under --on-error stop.
     """
     out = mirror.folder.absolute()
-    journal = Journal(out)
-    journal.open()
+    Journal(out).open()
+    journal = _journal(out, mirror.address)
     waiting = [
         ShardTask(
             plan=plan.part(shard),
@@ -226,7 +227,12 @@ class _Size:
                 self.workers.resize(fits)
 
 
-def _without_killers(task: ShardTask, journal: Journal) -> ShardTask:
+def _journal(out: Path, address: str | None) -> Journal | RemoteJournal:
+    """Where workers note what they are at, wherever they run."""
+    return Journal(out) if address is None else RemoteJournal(address)
+
+
+def _without_killers(task: ShardTask, journal: Journal | RemoteJournal) -> ShardTask:
     """The task again, without the samples over which two workers died. UserError where workers die before any."""
     deaths = journal.deaths(task.shard)
     killers = [sample for sample, count in deaths.items() if count >= MOST_DEATHS]

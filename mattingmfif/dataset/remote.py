@@ -34,7 +34,7 @@ def put_file(local: Path, address: str) -> None:
     """Make the file the object at `address`, whole or not at all; OSError where that fails."""
     system, path = remote(address)
     size = local.stat().st_size
-    with _plain_errors(address):
+    with plain_errors(address):
         with pa.memory_map(str(local)) if size else pa.BufferReader(b"") as content:
             buffer = content.read_buffer()
             stream = system.open_output_stream(path)
@@ -55,7 +55,7 @@ def fetch_file(address: str, local: Path, most_bytes: int | None = None) -> None
     """Write the object at `address` to the file, whole or not at all; FileNotFoundError where there is none."""
     system, path = remote(address)
     temporary = temporary_beside(local)
-    with _plain_errors(address):
+    with plain_errors(address):
         try:
             with system.open_input_stream(path) as source, temporary.open("wb") as target:
                 taken = 0
@@ -72,7 +72,7 @@ def fetch_file(address: str, local: Path, most_bytes: int | None = None) -> None
 def delete_file(address: str) -> None:
     """Delete the object at `address`; OSError where that fails."""
     system, path = remote(address)
-    with _plain_errors(address):
+    with plain_errors(address):
         system.delete_file(path)
 
 
@@ -93,7 +93,7 @@ def walk(address: str) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _plain_errors(address: str) -> Iterator[None]:
+def plain_errors(address: str) -> Iterator[None]:
     """Errors of the other side as one line that holds no credentials; a missing file stays FileNotFoundError."""
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mattingmfif.dataset import build as build_module
 from mattingmfif.dataset import remote, run
 from mattingmfif.dataset.check import check_folder
 from mattingmfif.dataset.engines import Engine
@@ -284,3 +286,24 @@ def test_mattes_and_depth_maps_may_lie_elsewhere(
         run.build(asked, quiet)
     with pytest.raises(UserError, match=r"--depth s3://shelf/none.*: no such folder"):
         run.build(Request(**{**vars(asked), "mattes": None, "depth": s3("none")}), quiet)
+
+
+def test_a_sample_that_kills_its_workers_elsewhere_is_left_out(
+    s3: Any, small_photos: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that do not see the folder of the machine which gives out the work, as on a cluster."""
+    monkeypatch.setenv("MATTINGMFIF_FAULT", "after-row:1")  # every worker dies after its first sample
+    out = s3("killing")
+    seen = build_module.run_tasks
+
+    def elsewhere(work: Any, tasks: Any, workers: Any) -> Any:
+        return seen(work, [dataclasses.replace(task, out=tmp_path / "not" / "here") for task in tasks], workers)
+
+    monkeypatch.setattr(build_module, "run_tasks", elsewhere)
+    asked = request(str(small_photos), out, tiny_recipe)
+    asked = Request(**{**vars(asked), "src": small_photos, "limit": 2, "engine": Engine(jobs=2)})
+    with pytest.raises(UserError, match="no sample was made; refused: crashed-worker 2") as caught:
+        run.build(asked, quiet)
+    assert caught.value.exit_code == 1
+    assert not [name for name in remote.walk(out) if name.startswith(".work")]
+    monkeypatch.delenv("MATTINGMFIF_FAULT")
