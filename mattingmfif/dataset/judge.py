@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mattingmfif.dataset.intake import Prepared, Scanned, ScanTask, examine, lenient
-from mattingmfif.dataset.pictures import Picture, layer_pictures, matte_pictures, thumbnail_of
+from mattingmfif.dataset.pictures import Picture, depth_pictures, layer_pictures, matte_pictures, thumbnail_of
 from mattingmfif.dataset.plan import Reject
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.errors import Refused
@@ -79,7 +79,7 @@ def judge(task: JudgeTask) -> Judgement:
             reason, detail = trouble.reason, f"{trouble.detail}; it becomes a ground without subjects"
     pictures: list[Picture] = []
     if prepared is not None:
-        pictures.append(thumbnail_of(prepared))
+        pictures += [thumbnail_of(prepared), *depth_pictures(prepared)]
         pictures += matte_pictures(prepared, cutouts)
         if task.layers:
             pictures += layer_pictures(prepared, subjects, cutouts, scan.recipe)

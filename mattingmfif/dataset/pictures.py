@@ -20,6 +20,7 @@ from mattingmfif.matting.trimap import UNKNOWN
 from mattingmfif.optics import composite, expose_stack
 from mattingmfif.pixels.colour import Float32, encode_srgb
 from mattingmfif.pixels.resample import fit_long_side
+from mattingmfif.pixels.surfaces import sampled_at
 from mattingmfif.scene.draw import stage_rng
 from mattingmfif.scene.in_place import in_place_shot
 
@@ -52,6 +53,26 @@ def matte_pictures(prepared: Prepared, cutouts: Cutouts | None) -> list[Picture]
     for cutout in reversed(cutouts.cutouts):
         over = _over(_codes(cutout.colour_linear), _small(cutout.alpha), over)
     return [_picture("cut-outs", over), _picture("plate", _codes(cutouts.plate_linear))]
+
+
+def depth_pictures(prepared: Prepared) -> list[Picture]:
+    """The depth map, bright where it is near and grey where it is unknown; nothing where there is none."""
+    depth = prepared.depth
+    if depth is None:
+        return []
+    height, width = _small_shape(depth.distance_m.shape)
+    distance_m = np.asarray(sampled_at(depth.distance_m, height, width), np.float32)
+    known = np.asarray(sampled_at(depth.trusted, height, width)) > 0
+    nearness = np.where(np.isinf(distance_m), np.float32(0), 1 / distance_m)
+    share = (nearness - nearness.min()) / max(float(np.ptp(nearness)), 1e-12)
+    colours = cv2.applyColorMap(np.rint(255 * share).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    caption = f"depth, {float(depth.distance_m.min()):.3g} to {float(depth.distance_m.max()):.3g} m"
+    if prepared.depth_model:
+        caption += f", estimated by {prepared.depth_model['model']}"
+    unknown = 1 - float((depth.trusted > 0).mean())
+    if unknown:
+        caption += f", {unknown:.1%} unknown"
+    return [_picture(caption, np.where(known[..., None], colours, np.uint8(128)))]
 
 
 def layer_pictures(

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from mattingmfif.dataset.engines import Engine, open_workers
+from mattingmfif.dataset.intake import Inputs, ScanTask
+from mattingmfif.dataset.judge import JudgeTask, judge
 from mattingmfif.dataset.planning import Request
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.dataset.scan_page import lines, scan_photos, write_page
@@ -111,3 +113,27 @@ def test_the_command_writes_the_page(photos, tiny_recipe, tmp_path, mattingmfif)
     assert len(done.stdout.splitlines()) == 2
     assert (tmp_path / "page" / "index.html").is_file()
     assert mattingmfif("scan", tmp_path / "none").returncode == 2
+
+
+def test_a_depth_map_is_shown_near_bright_and_unknown_grey(small_photos, tiny_recipe, tmp_path):
+    shutil.copy(small_photos / "coffee.png", tmp_path / "a.png")
+    height, width = cv2.imread(str(tmp_path / "a.png")).shape[:2]
+    distance_m = np.full((height, width), 4.0, np.float32)
+    distance_m[:, : width // 3] = 1.5
+    distance_m[:, -width // 3 :] = np.nan
+    np.save(tmp_path / "a.depth.npy", distance_m)
+    task = ScanTask(
+        path="a.png",
+        recipe=load_recipe(str(tiny_recipe)).replaced({"matting.segmenter": "classical"}),
+        inputs=Inputs(src=tmp_path),
+        licence=None,
+        default_licence=None,
+    )
+    found = judge(JudgeTask(scan=task))
+    (picture,) = (item for item in found.pictures if item.caption.startswith("depth"))
+    assert "1.5 to 4 m" in picture.caption
+    assert re.search(r"3[234]\.\d% unknown", picture.caption)
+    codes = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR).astype(int)
+    near, far, unknown = (codes[:, int(x * codes.shape[1])].mean(axis=0) for x in (0.15, 0.5, 0.85))
+    assert near.sum() > far.sum() + 100
+    assert np.abs(unknown - 128).max() < 6
