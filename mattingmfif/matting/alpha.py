@@ -37,6 +37,8 @@ _AFFORDED, _AFFORDED_COARSE = 15_000_000, 8_000_000
 _MOST_STEPS, _LEAST_STEPS = 60, 10
 #: where several subjects meet, one whose coarse fraction is below this has no part there
 _ABSENT = 0.002
+#: what lies this far from a pixel has no part in its equation, nor in its start
+_AROUND_PX = 8
 
 
 def estimate_alpha(
@@ -137,20 +139,26 @@ def _refined(coarse: list[Float32], coarser: Level, level: Level, depth: int) ->
     """The fractions at a level from those at the next coarser one."""
     photo, labels = level
     band = labels == UNKNOWN
-    fractions, open_parts = [], []
-    for k, small in enumerate(coarse, start=1):
-        fraction = _where_labelled(labels, k)
+    parts = []
+    for small in coarse:
         part = band
         if len(coarse) > 1:  # one subject's part of the band is not searched for another's
             part = band & _doubled(_anything_near(small > _ABSENT), band.shape)
-        bring_up(small, coarser[0], photo, part, fraction)
+        parts.append(part)
+    steps = _steps(sum(int(part.sum()) for part in parts), depth) if min(labels.shape) >= 3 else 0
+    fractions = []
+    for k, (small, part) in enumerate(zip(coarse, parts, strict=True), start=1):
+        fraction = _where_labelled(labels, k)
+        window = window_of(part, _AROUND_PX, 2)
+        if window[0].stop > window[0].start:
+            rows, columns = (slice(side.start // 2, (side.stop + 1) // 2) for side in window)
+            here, own = np.ascontiguousarray(photo[window]), np.ascontiguousarray(fraction[window])
+            coarse_photo = np.ascontiguousarray(coarser[0][rows, columns])
+            bring_up(np.ascontiguousarray(small[rows, columns]), coarse_photo, here, part[window], own)
+            if steps:
+                relax(band_of(here, part[window], _epsilon(depth)), own, steps)
+            fraction[window] = own
         fractions.append(fraction)
-        open_parts.append(part)
-    steps = _steps(sum(int(part.sum()) for part in open_parts), depth)
-    if steps and min(labels.shape) >= 3:
-        for fraction, part in zip(fractions, open_parts, strict=True):
-            if part.any():
-                relax(band_of(photo, part, _epsilon(depth)), fraction, steps)
     return fractions
 
 
