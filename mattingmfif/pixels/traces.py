@@ -58,23 +58,27 @@ def jump_profile(plane: Float32, axis: int, mask: Mask | None = None) -> tuple[F
 
     Entry x is the border between x and x + 1; 1 where it is not known. None where there is too little to look at.
     """
-    if axis == 0:
-        plane, mask = np.ascontiguousarray(plane.T), None if mask is None else np.ascontiguousarray(mask.T)
-    if plane.shape[1] < _LEAST_LINES or plane.shape[0] < _LEAST_PIXELS:
+    height, width = plane.shape
+    if min((height, width)[axis] - _LEAST_LINES, (height, width)[1 - axis] - _LEAST_PIXELS) < 0:
         return None
-    jump = cv2.filter2D(plane, cv2.CV_32F, _JUMP, anchor=(1, 0))
+    kernel, anchor = (_JUMP, (1, 0)) if axis == 1 else (_JUMP.T, (0, 1))
+    jump = cv2.filter2D(plane, cv2.CV_32F, kernel, anchor=anchor)
     np.abs(jump, out=jump)
     local = cv2.blur(jump, (_LOCAL_PX, _LOCAL_PX), borderType=cv2.BORDER_REFLECT_101)
     local += np.float32(_FLAT_CODES)
-    jump = np.minimum(cv2.divide(jump, local), np.float32(_CLIP), out=jump)
+    cv2.divide(jump, local, dst=jump)
+    np.minimum(jump, np.float32(_CLIP), out=jump)
     if mask is None:
-        mean, known = jump.mean(axis=0), np.ones(plane.shape[1], bool)
+        mean, known = jump.mean(axis=1 - axis), np.ones(plane.shape[axis], bool)
     else:
         here = mask.astype(np.float32)
-        here[:, :-1] *= here[:, 1:]
-        count = here.sum(axis=0)
+        if axis == 1:
+            here[:, :-1] *= here[:, 1:]
+        else:
+            here[:-1] *= here[1:]
+        count = here.sum(axis=1 - axis)
         known = count >= _LEAST_PIXELS
-        mean = cv2.multiply(jump, here).sum(axis=0) / np.maximum(count, 1)
+        mean = cv2.multiply(jump, here).sum(axis=1 - axis) / np.maximum(count, 1)
     known[[0, -1, -2]] = False
     if known.sum() < _LEAST_LINES:
         return None
