@@ -39,12 +39,6 @@ class Radius:
     greatest_px: float  # without sign; of the whole scene's layer where this is a window of it
 
 
-def _greatest_px(value: float | Float32) -> float:
-    if isinstance(value, float):
-        return abs(value)
-    return max(abs(float(value.min())), abs(float(value.max())))
-
-
 class Frame(NamedTuple):
     """The whole frame's height and width, and the pixel of it at which a window begins (row, column)."""
 
@@ -89,7 +83,6 @@ class PreparedLayer:
                 self._coarse = Coarse(self.distance_m[step, step], seen)
         self._alpha, self._known = alpha, None if layer.known is None else layer.known[box]
         self._known_pyramid: Pyramid | None = None
-        self._empty = self._pyramids[0].is_empty
 
     def pyramid(self, channel: int | None) -> Pyramid:
         """The packed pixels of all channels together, or of one channel where they are blurred one by one."""
@@ -101,16 +94,12 @@ class PreparedLayer:
         """The layer's radius at this focus; `shift_dioptres` is the channel's axial colour."""
         per_dioptre = lens.blur_per_dioptre_px(focus_distance_m, width_px)
         value = lens.blur_radius_px(self.distance_m, focus_distance_m, width_px)
+        greatest = self._greatest_px(lens, focus_distance_m, width_px, shift_dioptres, scale)
         if isinstance(value, float):
             number = float((value + shift_dioptres * per_dioptre) * scale)
             if lens.field_curvature_dioptres == 0.0:
-                if not self._empty:
-                    return Radius(number, None, None, abs(number))
-                # of a window in which it is transparent everywhere: its distance map was not read
-                ends = (lens.blur_radius_px(distance, focus_distance_m, width_px) for distance in self._range_m)
-                return Radius(number, None, None, max(abs(end + shift_dioptres * per_dioptre) * scale for end in ends))
-            bent = number + self._curvature(lens, per_dioptre * scale, width_px)
-            return Radius(bent, None, None, _greatest_px(bent))
+                return Radius(number, None, None, greatest)
+            return Radius(number + self._curvature(lens, per_dioptre * scale, width_px), None, None, greatest)
         assert self._coarse is not None
         surface = value
         coarse_m, seen = self._coarse
@@ -120,11 +109,9 @@ class PreparedLayer:
             radii *= np.float32(scale)
         slopes = Slopes(coarse, seen)
         if lens.field_curvature_dioptres == 0.0:
-            ends = (lens.blur_radius_px(distance, focus_distance_m, width_px) for distance in self._range_m)
-            greatest = max(abs(end + shift_dioptres * per_dioptre) * scale for end in ends)
             return Radius(surface, surface, slopes, greatest)
         bent = surface + self._curvature(lens, per_dioptre * scale, width_px)
-        return Radius(bent, surface, slopes, _greatest_px(bent))
+        return Radius(bent, surface, slopes, greatest)
 
     def blurred(
         self, aperture: Aperture, radius: Radius, channel: int | None, seen: Box | None = None
@@ -166,6 +153,21 @@ class PreparedLayer:
             lost[top : top + rows, left : left + columns] -= known.planes[0]
         lost[lost < 1e-5] = 0.0
         invented[box] += light[box] * lost
+
+    def _greatest_px(
+        self, lens: ThinLens, focus_distance_m: float, width_px: float, shift_dioptres: float, scale: float
+    ) -> float:
+        """The greatest radius of the whole scene's layer, without sign: of its nearest or farthest point, px.
+
+        The field's curvature is taken from the middle to the corner of the whole frame, wherever the point lies.
+        """
+        per_dioptre = lens.blur_per_dioptre_px(focus_distance_m, width_px)
+        corner = lens.field_curvature_dioptres * (self.frame.shape[1] / width_px) ** 2
+        return max(
+            abs(lens.blur_radius_px(distance, focus_distance_m, width_px) + shift * per_dioptre) * scale
+            for distance in self._range_m
+            for shift in (shift_dioptres, shift_dioptres + corner)
+        )
 
     def _curvature(self, lens: ThinLens, per_dioptre_px: float, width_px: float) -> Float32:
         """The radius, px, that field curvature adds, growing with the square of the distance from the middle."""

@@ -146,6 +146,7 @@ CASES = {
     "exact, cat's eye": {"cats_eye": 0.8},
     "exact, depth maps": {"rough": True, "with_known": False},
     "fast, depth maps, cat's eye": {"rough": True, "quality": "fast", "cats_eye": 0.8},
+    "exact, bent field": {"rough": True, "with_known": False, "field_curvature_dioptres": 0.15},
     "fast, bent field, breathing": {"quality": "fast", "field_curvature_dioptres": 0.1, "breathing": 1.0},
 }
 
