@@ -27,7 +27,7 @@ from mattingmfif.matting.layers import Cutouts, estimate_layers
 from mattingmfif.matting.segment import find_subjects
 from mattingmfif.matting.sidecars import matte_files, read_user_input
 from mattingmfif.matting.subjects import Subjects, UserInput
-from mattingmfif.photo.depth import depth_from_numbers, find_depth, read_depth, read_depth_within
+from mattingmfif.photo.depth import depth_from_numbers, find_depth, find_depth_beside, read_depth, read_depth_within
 from mattingmfif.photo.duplicates import perceptual_hash
 from mattingmfif.photo.gates import SharpnessReport, check_parts, check_sharpness, check_size, clean_grain
 from mattingmfif.photo.images import file_sha256, open_photo
@@ -91,10 +91,11 @@ class Inputs:
 
     def depth_file(self, photo_path: str) -> Path | None:
         """The photograph's depth map in the folder that was given, else beside it as `name.depth.*`."""
-        if self.depth is not None:
-            return find_depth(self.depth, photo_path)
-        beside = find_depth(self.src, photo_path)
-        return beside if beside is not None and ".depth." in beside.name else None
+        if self.depth is None:
+            return find_depth_beside(self.src, photo_path)
+        found = find_depth(self.depth, photo_path)
+        photo = Path(self.src) / photo_path
+        return None if found is not None and photo.is_file() and found.samefile(photo) else found
 
 
 @contextlib.contextmanager
@@ -247,14 +248,15 @@ def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: st
     if sigma_codes >= recipe.gate.denoise_from_codes:
         linear = srgb_to_linear(clean_srgb)
     source_shape = (photo.linear.shape[0], photo.linear.shape[1])
-    depth, depth_model = _depth_of(path, linear, recipe.depth, inputs)
+    scores = {"soft_share": round(float(sharpness.score), 4), "grain_codes": round(float(sigma_codes), 3)}
+    depth, depth_model = _depth_of(path, linear, recipe.depth, inputs, scores)
     return Prepared(
         path=path,
         sha256=photo.sha256,
         linear=np.ascontiguousarray(linear, np.float32),
         source_shape=source_shape,
         sharpness=sharpness,
-        scores={"soft_share": round(float(sharpness.score), 4), "grain_codes": round(float(sigma_codes), 3)},
+        scores=scores,
         depth=depth,
         depth_model=depth_model,
         inputs=inputs,
@@ -262,13 +264,22 @@ def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: st
 
 
 def _depth_of(
-    path: str, linear: Float32, settings: DepthSettings, inputs: Inputs
+    path: str, linear: Float32, settings: DepthSettings, inputs: Inputs, scores: dict[str, float]
 ) -> tuple[DepthMap | None, dict[str, str]]:
-    """The photograph's depth map, measured before estimated, and what is recorded of a network that estimated it."""
+    """The photograph's depth map, measured before estimated, and what is recorded of a network that estimated it.
+
+    Depth that a camera put into the photograph's own file, and that cannot be used, costs nothing but a line among the
+    `scores`: nobody asked for it.
+    """
     near_m, far_m, shape = settings.near_m, settings.far_m, (linear.shape[0], linear.shape[1])
     file = inputs.depth_file(path)
     model: dict[str, str] = {}
-    within = None if file is not None else read_depth_within(Path(inputs.src) / path, near_m, far_m, shape)
+    within = None
+    if file is None:
+        try:
+            within = read_depth_within(Path(inputs.src) / path, near_m, far_m, shape)
+        except Refused:
+            scores["own_depth_unusable"] = 1.0
     if file is not None:
         depth = read_depth(file, settings.kind, near_m, far_m, shape)
     elif within is not None:

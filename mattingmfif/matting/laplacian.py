@@ -11,7 +11,7 @@ Source: A. Levin, D. Lischinski, Y. Weiss, "A closed-form solution to natural im
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -94,7 +94,7 @@ def solve_exactly(band: Band, planes: list[Float32]) -> None:
             if np.isfinite(column).all():
                 planes[k][unknown] = np.clip(column, 0.0, 1.0)
             else:  # a matrix too near to singular for elimination
-                relax(band, planes[k], _MANY_STEPS)
+                relax(replace(band, stencils=band.stencils.copy()), planes[k], _MANY_STEPS)
 
 
 def solve_paths(photo: Float32, unknown: Mask, planes: list[Float32]) -> None:
@@ -117,7 +117,8 @@ def solve_paths(photo: Float32, unknown: Mask, planes: list[Float32]) -> None:
 def relax(band: Band, plane: Float32, steps: int) -> None:
     """Bring the unknown pixels of `plane` `[H,W]`, in place, nearer to the solution by steps of conjugate gradients.
 
-    What it starts from decides the large scales, which few steps hardly move; the steps settle the small ones.
+    What it starts from decides the large scales, which few steps hardly move; the steps settle the small ones. The
+    band serves once: its stencils are scaled in place, because a second set of them would double the memory.
     """
     from mattingmfif.matting.kernels import PAD_PX, conjugate_gradients
 

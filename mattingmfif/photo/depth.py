@@ -2,7 +2,8 @@
 
 Two kinds, always named by the user, because no file says which it is:
 
-    metres     distances. Millimetres in a 16-bit PNG (as depth cameras write them), metres in .npy, .pfm and .exr.
+    metres     distances. Whole numbers (a 16-bit PNG as depth cameras write it, or .npy) are millimetres, others
+               (.npy, .pfm, .exr) metres.
                +inf, and anything from 1e9 m on, is infinitely far; 0 (and less than 1e-6 m), negative and NaN values
                are unknown.
     disparity  larger is nearer, in any unit. 0 is infinitely far; negative, NaN and +inf values are unknown. The
@@ -51,13 +52,22 @@ class Depth:
 
 
 def find_depth(folder: Path | str, rel_path: str) -> Path | None:
-    """The depth file of the photo `rel_path`: same sub-folder and stem under `folder`, any known suffix."""
+    """The depth file of the photo `rel_path` in a folder of them: same sub-folder and stem, any known suffix.
+
+    `name.depth.png` goes before `name.png`, which, where the photos lie in the same folder, may be a photo.
+    """
+    beside = find_depth_beside(folder, rel_path)
+    if beside is not None:
+        return beside
     stem = Path(folder) / Path(rel_path).with_suffix("")
-    for suffix in SUFFIXES:
-        for candidate in (stem.with_name(stem.name + suffix), stem.with_name(stem.name + ".depth" + suffix)):
-            if candidate.is_file():
-                return candidate
-    return None
+    return next((file for file in (stem.with_name(stem.name + suffix) for suffix in SUFFIXES) if file.is_file()), None)
+
+
+def find_depth_beside(folder: Path | str, rel_path: str) -> Path | None:
+    """The depth file that lies beside the photo `rel_path` as `name.depth.*`."""
+    stem = Path(folder) / Path(rel_path).with_suffix("")
+    files = (stem.with_name(f"{stem.name}.depth{suffix}") for suffix in SUFFIXES)
+    return next((file for file in files if file.is_file()), None)
 
 
 def read_depth(path: Path | str, kind: str, near_m: float | None, far_m: float | None, shape: tuple[int, int]) -> Depth:

@@ -35,8 +35,11 @@ def read_numbers(file: Path) -> npt.NDArray[Any]:
         raise Refused("depth-unreadable", f"{suffix or 'no suffix'}: not among {known}", stage="depth")
     try:
         values = readers[suffix](file)
-    except (OSError, ValueError, EOFError, cv2.error) as error:
-        raise Refused("depth-unreadable", " ".join(str(error).split())[:200], stage="depth") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # libraries meet damaged files with exceptions of every type
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Refused("depth-unreadable", said, stage="depth") from error
     if values is None or values.ndim != 2 or values.dtype.kind not in "fiu" or not 0 < values.size <= MAX_VALUES:
         detail = "not a plane of numbers" if values is None else f"{values.dtype} {values.shape} is no plane of numbers"
         raise Refused("depth-unreadable", detail, stage="depth")
@@ -45,6 +48,9 @@ def read_numbers(file: Path) -> npt.NDArray[Any]:
 
 def _read_npy(file: Path) -> npt.NDArray[Any]:
     values = np.load(file, allow_pickle=False, mmap_mode="r")
+    if not isinstance(values, np.ndarray):  # an archive of arrays
+        values.close()
+        raise ValueError("an .npz archive, not one array")
     return np.asarray(values) if values.size <= MAX_VALUES else values
 
 
@@ -105,7 +111,10 @@ def _read_exr(file: Path) -> npt.NDArray[np.float32]:
 
 def _depth_channel(planes: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """The only channel, or that of depth; three equal colours are a grey picture."""
-    if len(planes) == 1:
+    lasts = {name.rpartition(".")[2].lower() for name in planes}
+    if {"ry", "by"} & lasts:
+        raise ValueError("channels Y, RY, BY are a colour picture; depth is one channel Z, Y or R")
+    if len(planes) == 1 and lasts != {"a"}:
         return next(iter(planes.values()))
     for wanted in _EXR_CHANNELS:
         found = [name for name in sorted(planes) if name.rpartition(".")[2].lower() == wanted.lower()]

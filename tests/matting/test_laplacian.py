@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mattingmfif.matting import laplacian
 from mattingmfif.matting.kernels import PAD_PX
 from mattingmfif.matting.laplacian import band_of, bring_up, relax, solve_exactly
 
@@ -104,6 +105,22 @@ def test_a_step_is_one_of_conjugate_gradients_preconditioned_by_symmetric_gauss_
     expected = np.clip(plane.ravel()[free] + step * preconditioned, 0, 1)
     relax(band_of(photo, unknown, EPSILON), plane, 1)
     assert np.abs(plane.ravel()[free] - expected).max() < 1e-3
+
+
+def test_every_plane_is_solved_by_steps_where_elimination_fails(monkeypatch):
+    photo, unknown, plane = _problem()
+    planes = [plane, np.where(unknown, np.float32(0), 1 - plane)]
+    exact = [each.copy() for each in planes]
+    solve_exactly(band_of(photo, unknown, EPSILON, np.float64), exact)
+
+    class Failed:
+        def solve(self, sides):
+            return np.full_like(sides, np.nan)
+
+    monkeypatch.setattr(laplacian, "splu", lambda *args, **options: Failed())
+    solve_exactly(band_of(photo, unknown, EPSILON, np.float64), planes)
+    for found, expected in zip(planes, exact, strict=True):
+        assert np.abs(found - expected).max() < 1e-3
 
 
 def test_a_solution_already_reached_is_left_alone():

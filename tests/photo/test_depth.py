@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mattingmfif.dataset.intake import Inputs
 from mattingmfif.errors import Refused, UserError
 from mattingmfif.photo.depth import find_depth, read_depth
 
@@ -126,8 +127,14 @@ def test_files_that_hold_no_plane_of_numbers_are_refused(tmp_path):
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n123")
     (tmp_path / "empty.npy").write_bytes(b"")
     (tmp_path / "a.exr").write_bytes(b"v/1\x01")
+    with (tmp_path / "archive.npy").open("wb") as file:
+        np.savez(file, depth=np.ones(SHAPE))
+    whole = bytearray(_save(tmp_path, np.ones(SHAPE), "whole.npy").read_bytes())
+    whole[whole.index(b"}")] = ord("\x00")  # numpy's parser of headers has exceptions of its own
+    (tmp_path / "header.npy").write_bytes(whole)
     cv2.imwrite(str(tmp_path / "colour.png"), np.dstack([np.full(SHAPE, k, np.uint8) for k in (10, 20, 30)]))
-    for name in ("pickled.npy", "cube.npy", "text.npy", "torn.pfm", "torn.png", "empty.npy", "a.exr", "colour.png"):
+    npy = ("pickled.npy", "cube.npy", "text.npy", "empty.npy", "archive.npy", "header.npy")
+    for name in (*npy, "torn.pfm", "torn.png", "a.exr", "colour.png"):
         with pytest.raises(Refused) as caught:
             read_depth(tmp_path / name, "metres", None, None, SHAPE)
         assert caught.value.reason == "depth-unreadable", name
@@ -146,6 +153,23 @@ def test_the_depth_file_of_a_photo_has_its_name(tmp_path):
     _save(tmp_path, np.ones(SHAPE), "trip/fox.npy")
     assert find_depth(tmp_path, "trip/fox.jpg") == tmp_path / "trip" / "fox.npy"
     assert find_depth(tmp_path, "fox.jpg") is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".pfm", ".exr"])
+def test_a_png_photo_is_not_its_own_depth_map(tmp_path, suffix):
+    photo, depth = tmp_path / "fox.png", tmp_path / f"fox.depth{suffix}"
+    photo.write_bytes(b"a photo")
+    assert Inputs(src=tmp_path).depth_file("fox.png") is None
+    assert Inputs(src=tmp_path, depth=tmp_path).depth_file("fox.png") is None
+    depth.write_bytes(b"a map")
+    assert Inputs(src=tmp_path).depth_file("fox.png") == depth
+    assert Inputs(src=tmp_path, depth=tmp_path).depth_file("fox.png") == depth
+
+
+def test_whole_numbers_are_millimetres(tmp_path):
+    for name, values in (("d.npy", np.full(SHAPE, 1500, np.int32)), ("e.npy", np.full(SHAPE, 1.5, np.float64))):
+        depth = read_depth(_save(tmp_path, values, name), "metres", None, None, SHAPE)
+        np.testing.assert_allclose(depth.distance_m, 1.5, rtol=1e-6)
 
 
 def test_a_smaller_map_of_the_same_shape_is_brought_to_the_photos_size(tmp_path):

@@ -66,6 +66,14 @@ def test_a_window_of_data_lies_where_it_belongs_and_the_rest_is_unknown(tmp_path
     assert depth.trusted.sum() == 70
 
 
+@pytest.mark.parametrize("names", [("Y", "RY", "BY"), ("A",)])
+def test_colours_and_lone_alpha_are_no_depth(tmp_path, names):
+    path = write(tmp_path / "d.exr", {name: values() for name in names})
+    with pytest.raises(Refused, match="channel") as caught:
+        read_depth(path, "metres", None, None, SHAPE)
+    assert caught.value.reason == "depth-unreadable"
+
+
 def test_a_damaged_file_is_a_reason_and_the_library_prints_nothing(tmp_path, capfd):
     whole = write(tmp_path / "whole.exr", {"Z": values()}).read_bytes()
     rng = random.Random(5)

@@ -182,6 +182,14 @@ def test_a_heic_photo_comes_in_with_its_profile_its_turn_and_its_own_depth(heic,
     assert heif_depth((tmp_path / "b.heic").read_bytes()) is None
 
 
+def test_own_depth_that_cannot_be_used_does_not_cost_the_photo(heic, tmp_path, tiny_recipe):
+    (tmp_path / "a.heic").write_bytes(heic(2, z_near=1.0, z_far=2.0))
+    recipe = load_recipe(str(tiny_recipe)).replaced({"gate.max_soft_share": 1.0})
+    prepared = prepare_photo("a.heic", recipe, Inputs(src=tmp_path))
+    assert prepared.depth is None
+    assert prepared.scores["own_depth_unusable"] == 1.0
+
+
 def test_depth_is_turned_with_its_photo(tmp_path):
     """A phone held upright: both pictures lie on their side in the file, and say so."""
     lies = Image.Exif()
