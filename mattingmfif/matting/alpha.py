@@ -33,8 +33,9 @@ _EPSILON_EXACT = 1e-7
 _MAX_EXACT = 40_000
 #: unknowns times steps that are spent at full size, and at each coarser level
 _AFFORDED, _AFFORDED_COARSE = 15_000_000, 8_000_000
-#: the most steps of a level (more would only undo what the coarser one knows of the large scales), and the fewest
-_MOST_STEPS, _LEAST_STEPS = 60, 10
+#: the most steps of a level (more would only undo what the coarser one knows of the large scales); and the fewest that
+#: are worth setting up its equations
+_MOST_STEPS, _LEAST_STEPS, _LEAST_STEPS_COARSE = 60, 15, 10
 #: where several subjects meet, one whose coarse fraction is below this has no part there
 _ABSENT = 0.002
 #: what lies this far from a pixel has no part in its equation, nor in its start
@@ -165,7 +166,7 @@ def _refined(coarse: list[Float32], coarser: Level, level: Level, depth: int) ->
 def _steps(unknowns: int, depth: int) -> int:
     """How many steps a level takes; 0 where its band is so large that there would be too few to change anything."""
     steps = min(_MOST_STEPS, (_AFFORDED_COARSE if depth else _AFFORDED) // max(1, unknowns))
-    return steps if steps >= _LEAST_STEPS else 0
+    return steps if steps >= (_LEAST_STEPS_COARSE if depth else _LEAST_STEPS) else 0
 
 
 def _doubled(cells: Mask, shape: tuple[int, ...]) -> Mask:
