@@ -122,8 +122,8 @@ def run_alone(work: Callable[[Task], Any], task: Task) -> Outcome:
 def open_workers(engine: Engine) -> Iterator[Workers]:
     """The engine's workers, ready. Raises UserError where its library is missing or its cluster does not answer."""
     if engine.name == "dask":
-        with _dask_client(engine) as client:
-            yield _Dask(client)
+        with _dask_client(engine) as (client, own_cluster):
+            yield _Dask(client, own_cluster)
     elif engine.name == "ray":
         with _ray_session(engine) as jobs:
             yield _Ray(jobs)
@@ -230,8 +230,8 @@ class _Loky:
 class _Dask:
     """Workers of a dask cluster. One that dies is replaced by its nanny; the scheduler tries a task on four of them."""
 
-    def __init__(self, client: Any) -> None:
-        self.client = client
+    def __init__(self, client: Any, own_cluster: Any = None) -> None:
+        self.client, self.own_cluster = client, own_cluster
         self.jobs = sum(client.ncores().values())
 
     def resize(self, jobs: int) -> None:
@@ -264,6 +264,12 @@ class _Dask:
                     # by our own clock: while workers are being replaced there may be none for seconds
                     if self.client.ncores():
                         seen_workers = time.monotonic()
+                    elif self.own_cluster is not None and time.monotonic() - seen_workers > _PATIENCE_S:
+                        # its nannies give up after many deaths: others take their place
+                        self.own_cluster.scale(0)
+                        self.own_cluster.scale(self.jobs)
+                        with contextlib.suppress(TimeoutError):
+                            self.client.wait_for_workers(1, timeout=_LONELY_S)
                     elif time.monotonic() - seen_workers > _LONELY_S:
                         raise UserError("--engine dask: the cluster has no workers left", EXIT_IO) from None
                     time.sleep(0.5)
@@ -333,7 +339,8 @@ class _Ray:
 
 
 @contextlib.contextmanager
-def _dask_client(engine: Engine) -> Iterator[Any]:
+def _dask_client(engine: Engine) -> Iterator[tuple[Any, Any]]:
+    """A client, and the cluster where it is our own (else None)."""
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -342,17 +349,18 @@ def _dask_client(engine: Engine) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         try:
             address: Any = engine.address
+            own_cluster = None
             if address is None:
                 # not four workers for a task that kills: two have to be enough to blame it
                 stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": MOST_DEATHS - 1}))
-                address = stack.enter_context(
+                address = own_cluster = stack.enter_context(
                     LocalCluster(n_workers=engine.jobs, threads_per_worker=1, dashboard_address=None)
                 )
             client = stack.enter_context(Client(address, timeout=_PATIENCE_S, set_as_default=False))
             client.wait_for_workers(1, timeout=_PATIENCE_S)
         except (OSError, TimeoutError, ValueError) as error:
             raise _no_cluster(engine, error) from None
-        yield client
+        yield client, own_cluster
 
 
 @contextlib.contextmanager

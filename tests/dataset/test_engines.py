@@ -94,7 +94,7 @@ def test_a_killed_worker_of_a_cluster_costs_no_other_task_anything(name: str, tm
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("name", ["loky", "ray"])  # dask's nannies give up before all four samples are blamed
+@pytest.mark.parametrize("name", ["loky", "ray", "dask"])
 def test_samples_that_kill_every_worker_are_left_out_whatever_the_number(
     name: str, small_photos: Path, tiny_recipe: Path, mattingmfif: Command, tmp_path: Path
 ) -> None:
