@@ -305,6 +305,7 @@ def lenient(recipe: Recipe) -> Recipe:
         max_band_px=4000.0,
         max_plate_ghost=1.0,
         max_unexplained=1.0,
+        max_clipped_share=1.0,
         min_contour_score=0.5 * recipe.matting.min_contour_score,
     )
     return replace(recipe, gate=gate, matting=matting)

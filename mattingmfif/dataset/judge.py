@@ -133,6 +133,7 @@ def _scores(prepared: Prepared, subjects: Subjects | None, cutouts: Cutouts | No
         ("transparent", "half transparent share", matting.max_transparent_share, True),
         ("band_px", "width of the outline, px", matting.max_band_px, True),
         ("unexplained", "neither side nor mixture", matting.max_unexplained, True),
+        ("clipped", "cut off at white", matting.max_clipped_share, True),
         ("plate_ghost", "ghost in the plate", matting.max_plate_ghost, True),
     )
     for key, name, threshold, upper in limits:

@@ -2,6 +2,7 @@
 
 band         how wide the half transparent zone around a subject is, in px at a long side of 3840
 unexplained  how far the colours of that zone are from any mixture of those on its two sides
+clipped      how much of a subject is white that the sensor cut off: glare, which nothing could be focused on
 ghost        how much of the plate, just behind the outline, looks like the subject instead of like its surroundings
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from mattingmfif.matting.surroundings import SURE, continued
 from mattingmfif.matting.trimap import REFERENCE_LONG_SIDE_PX
@@ -18,6 +20,7 @@ from mattingmfif.matting.windows import window_of
 from mattingmfif.pixels.colour import Float32, linear_to_srgb
 
 _LONG_SIDE_PX = 640
+_WHITE = np.float32(0.99)
 #: CIE 1976 difference from which the two sides of an outline can be told apart
 _DIFFERENT = 10.0
 #: sigma of the surroundings, and reach of the ring behind the outline, in px of the reduced picture
@@ -34,6 +37,12 @@ def band_px(fraction: Float32) -> float:
     outline = int((cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0).sum())
     between = int(((own > 0) & (own < 1)).sum())
     return between / max(outline, 1) * REFERENCE_LONG_SIDE_PX / max(fraction.shape)
+
+
+def clipped_share(photo_srgb: Float32, mask: npt.NDArray[np.bool_]) -> float:
+    """The share of a subject's pixels at least two of whose channels are at white; 0 for an empty mask `[h,w]`."""
+    own = photo_srgb[mask]
+    return float(((own >= _WHITE).sum(axis=-1) >= 2).mean()) if own.size else 0.0
 
 
 def unexplained(photo_srgb: Float32, fraction: Float32) -> float:

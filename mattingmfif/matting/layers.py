@@ -15,7 +15,7 @@ import numpy as np
 
 from mattingmfif.errors import Refused
 from mattingmfif.matting.alpha import solve_fractions
-from mattingmfif.matting.confidence import band_px, plate_ghosts, unexplained
+from mattingmfif.matting.confidence import band_px, clipped_share, plate_ghosts, unexplained
 from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast
 from mattingmfif.matting.foreground import clean_tails
 from mattingmfif.matting.light import fractions_in_light
@@ -124,15 +124,18 @@ def _gate(
             why.append("nothing is left of it")
             continue
         transparent = 1 - solid / touched
-        contour = contour_score(cv2.resize(fraction, size, interpolation=cv2.INTER_AREA) > 0.5, contrast)
+        body = np.asarray(cv2.resize(fraction, size, interpolation=cv2.INTER_AREA) > 0.5)
+        contour, clipped = contour_score(body, contrast), clipped_share(small, body)
         band, left = band_px(fraction), transparent * unexplained(small, fraction)
         scores = {**subjects.scores[k], "matte_contour": contour, "transparent": transparent, "band_px": band}
-        scores["unexplained"] = left
+        scores |= {"unexplained": left, "clipped": clipped}
         found = subjects.segmenter != "given"
         if found and transparent > settings.max_transparent_share:
             why.append(f"{transparent:.0%} of it is half transparent")
         elif found and band > settings.max_band_px:
             why.append(f"its outline is {band:.0f} px wide at 3840 px")
+        elif found and clipped > settings.max_clipped_share:
+            why.append(f"{clipped:.0%} of it is white that the sensor cut off")
         elif found and left > settings.max_unexplained:
             why.append(f"{left:.0%} of it is neither subject nor background, nor a mixture of them")
         elif found and contour < settings.min_contour_score:

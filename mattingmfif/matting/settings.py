@@ -37,6 +37,7 @@ class MattingSettings:
     max_band_px: float = field(default=80.0, metadata={"later": True})  # width of a found subject's soft outline
     max_plate_ghost: float = field(default=0.5, metadata={"later": True})  # share of the plate that repeats the subject
     max_unexplained: float = field(default=0.04, metadata={"later": True})  # neither subject, background nor mixture
+    max_clipped_share: float = field(default=0.5, metadata={"later": True})  # of a found subject, at white: glare
 
     def __post_init__(self) -> None:
         _member("segmenter", self.segmenter, SEGMENTERS)
@@ -57,6 +58,7 @@ class MattingSettings:
             "max_transparent_share",
             "max_plate_ghost",
             "max_unexplained",
+            "max_clipped_share",
         ):
             _range(name, getattr(self, name), 0.0, 1.0)
         _range("max_band_px", self.max_band_px, 1.0, 4000.0)

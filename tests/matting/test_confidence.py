@@ -6,7 +6,7 @@ import pytest
 
 from mattingmfif.errors import Refused
 from mattingmfif.matting import MattingSettings, Subjects, estimate_layers
-from mattingmfif.matting.confidence import band_px, plate_ghosts, unexplained
+from mattingmfif.matting.confidence import band_px, clipped_share, plate_ghosts, unexplained
 
 
 def disc(soft_px, height=300, width=400, radius=80):
@@ -75,3 +75,17 @@ def test_a_found_subject_with_a_wide_outline_is_refused_and_a_given_one_is_score
         scores = estimate_layers(photo, subjects, settings).cutouts[0].scores
         assert scores["band_px"] > settings.max_band_px
         assert 0 <= scores["plate_ghost"] <= 1
+
+
+@pytest.mark.parametrize("segmenter", ["classical", "given"])
+def test_glare_is_refused_as_a_found_subject_and_a_given_one_is_scored(composed, segmenter):
+    _, alpha, _, background = composed(soft_px=2.0)
+    photo = np.float32(1) * alpha[..., None] + background * (1 - alpha[..., None])
+    subjects = Subjects(masks=[alpha], segmenter=segmenter, why="", scores=[{}], are_alphas=True)
+    if segmenter == "classical":
+        with pytest.raises(Refused, match="white that the sensor cut off"):
+            estimate_layers(photo, subjects)
+        assert estimate_layers(photo * 0.9, subjects).cutouts[0].scores["clipped"] == 0.0
+    else:
+        assert estimate_layers(photo, subjects).cutouts[0].scores["clipped"] > 0.9
+    assert clipped_share(photo, np.zeros(alpha.shape, bool)) == 0.0
