@@ -79,7 +79,7 @@ def train(dataset: Path, out: Path, recipe: str, **words: Any) -> None:
 @click.option("--distilled", type=click.Path(path_type=Path), help="What `train --stage distil` wrote by this recipe.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
-@click.option("--limit", type=click.IntRange(min=1), help="Judge on the first N stacks only.")
+@click.option("--limit", type=click.IntRange(min=1), help="Judge on N stacks only, spread over the split.")
 def ablate(dataset: Path, recipe: str, **words: Any) -> None:
     """Train VAEEDOF with one part taken away at a time, equally long, and judge all in one table."""
     _need_torch()
@@ -102,7 +102,7 @@ def ablate(dataset: Path, recipe: str, **words: Any) -> None:
 @click.option("--align", type=click.Choice(["none", "translation", "homography"]), default="none", show_default=True)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
 @PRECISION
-@click.option("--limit", type=click.IntRange(min=1))
+@click.option("--limit", type=click.IntRange(min=1), help="Judge on N stacks only, spread over the split.")
 def evaluate(folder: Path, out: Path, **words: Any) -> None:
     """Judge VAEEDOF beside classical fusion on a dataset's split, or on a folder of stacks."""
     _need_torch()

@@ -22,7 +22,7 @@ from mattingmfif.vaeedof.model import VAEEDOF
 from mattingmfif.vaeedof.settings import ModelSettings, settings_from_plain
 
 FORMAT = "mattingmfif.vaeedof"
-VERSION = "1"
+VERSION = "2"  # 2: the latent comes with a view of its frame
 SHIPPED = Path(__file__).parent / "weights" / "vaeedof-cpu.safetensors"
 
 

@@ -162,17 +162,17 @@ def evaluate_shards(
     samples = open_shards(dataset, split)
     rows: list[Row] = []
     count = len(samples) if limit is None else min(limit, len(samples))
-    for index in range(count):
-        began = time.monotonic()
+    for done in range(count):
+        began, index = time.monotonic(), done * len(samples) // count  # they lie photo by photo: spread over all
         name, stack = samples[index].sample_id, whole_stack(samples[index], degrade)
         fused = {name: fuse(stack.frames) for name, fuse in judge.fusers.items()}
         fused[ORACLE] = selection_oracle(stack.frames, stack.target)
         where = regions(stack)
         rows += _truth_rows(name, fused, stack.target, where, judge)
         shown = {k: fused[k] for k in judge.shown}
-        place = _worst_place(stack.gap if stack.gap.any() and index % 2 else stack.boundary)
+        place = _worst_place(stack.gap if stack.gap.any() and done % 2 else stack.boundary)
         _write_strip(out, name, {**_frames_named(stack.frames), **shown, "truth": stack.target}, *place)
-        report(f"{name}: {index + 1} of {count}, {time.monotonic() - began:.1f} s")
+        report(f"{name}: {done + 1} of {count}, {time.monotonic() - began:.1f} s")
     return rows
 
 

@@ -1,10 +1,10 @@
 """The picture of VAEEDOF: an auto-encoder of stride 8, fusion across frames in its latent, and a path for pixels.
 
-    frame i --unshuffle--> e_i at strides stem..4 --> latent z_i (stride 8)        shared by all frames
-    {z_i}   --attention across the frames at each position--> fused latent z, guides g_i
+    frame i --unshuffle--> e_i at strides stem..4 --> latent z_i (stride 8), with its view v_i: cells of 8 px, sharpness
+    {z_i, v_i} --attention across the frames at each position--> fused latent z, guides g_i, and the mixed cells c
     z       --decode--> d at stride 8, 4, .. stem; at each finer stride d takes up the frames' e_i, mixed by scores
-    scores of (e_i, g_i, d) and of each frame's sharpness, at full resolution, mix three frequency bands of the source
-    pixels; d adds gain and residual
+    scores of (e_i, g_i, d) and of each frame's sharpness mix three fine frequency bands of the source pixels, which
+    stand on c; d adds gain and residual
 
 Notation: B batch, N frames (1 to 7), frames `[B,N,3,H,W]` sRGB codes scaled to -1..1, H and W multiples of 8; `present`
 `[B,N]` bool says which frames count (an absent frame's pixels have no effect). Nothing in it knows the frames' order,
@@ -20,11 +20,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mattingmfif.vaeedof.bands import (
+    COARSE,
+    COARSE_STEPS,
+    FINE,
+    VIEW_CHANNELS,
+    coarse_bands,
+    fine_bands,
+    first_trust,
+    halved,
+    joined,
+    log_energy,
+    relative,
+    view,
+)
+from mattingmfif.vaeedof.reach import Reach, reach_of
 from mattingmfif.vaeedof.settings import MAX_FRAMES, STRIDE_PX, ModelSettings
 
-BANDS = 3
-BINOMIAL = (0.0625, 0.25, 0.375, 0.25, 0.0625)
-LEAST_ENERGY = 1e-5  # about the rounding of 8-bit codes in -1..1: below it no frame is sharper than another
+TRUST, BASE_TRUST = 4.0, 2.0  # how sharply the sharpest frame is preferred at first
 ABSENT = -1e4  # a score that bf16 holds and that leaves nothing of a frame
 
 
@@ -145,43 +158,71 @@ class FusionLayer(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Fused:
-    """What latent fusion gives: the latent `[B,C,h,w]`, guides `[B,N,G,h,w]`, share of each frame in it `[B,N,h,w]`."""
+    """What latent fusion gives.
+
+    The latent `[B,C,h,w]`, guides `[B,N,G,h,w]`, share of each frame in it `[B,N,h,w]`, and the picture in cells of
+    8 px `[B,3,h,w]`.
+    """
 
     latent: Tensor
     guides: Tensor
     shares: Tensor
+    cells: Tensor
 
 
 class LatentFusion(nn.Module):
-    """Latents of N frames and a learned fusion token, to one latent: a per-channel blend plus what the token adds."""
+    """Latents of N frames and a learned fusion token, to one latent: a per-channel blend plus what the token adds.
+
+    The same attention scores the coarse bands of the frames' views.
+    """
 
     def __init__(self, s: ModelSettings) -> None:
         super().__init__()
-        d = s.fusion_width
-        self.embed = conv1(s.latent_channels, d)
+        d, self.latent_channels, self.use_latent = s.fusion_width, s.latent_channels, s.use_latent
+        self.embed = conv1(s.latent_channels + FINE + COARSE, d)
         self.token = nn.Parameter(torch.zeros(d, 1, 1))
         self.layers = nn.ModuleList(FusionLayer(d, s.fusion_heads) for _ in range(s.fusion_layers))
         self.to_blend = conv1(d, s.latent_channels)
         self.to_latent = zeroed(conv1(d, s.latent_channels))
         self.to_guide = conv1(d, s.guide_channels)
+        self.to_scores = zeroed(conv1(d, COARSE + 1))
+        trust = first_trust(COARSE + 1, FINE + COARSE, FINE, TRUST)
+        trust[-1] = BASE_TRUST / TRUST * trust[-2]
+        self.trust = nn.Parameter(trust)
 
     def forward(self, latents: Tensor, present: Tensor) -> Fused:
-        """Latents `[B,N,C,h,w]`, present `[B,N]`."""
-        b, n, c, h, w = latents.shape
-        latents = latents * present[:, :, None, None, None].to(latents.dtype)
-        frames = self.embed(latents.flatten(0, 1)).reshape(b, n, -1, h, w)
+        """Latents with views `[B,N,C+VIEW_CHANNELS,h,w]`, present `[B,N]`."""
+        b, n, _, h, w = latents.shape
+        latents = torch.where(present[:, :, None, None, None], latents, torch.zeros_like(latents))
+        latents, colours, energies = torch.split(latents, [self.latent_channels, 3, VIEW_CHANNELS - 3], 2)
+        bands, base = coarse_bands(wide(colours).flatten(0, 1))
+        found = [by_frame(log_energy(band, step), present) for band, step in zip(bands, COARSE_STEPS, strict=True)]
+        cues = relative(torch.cat([wide(energies), *found], 2), present)
+        own = torch.einsum("kc,bnchw->bnkhw", wide(self.trust), cues)
+        if self.use_latent:
+            tokens = self._attended(torch.cat([latents.to(cues.dtype), cues], 2), present)
+            heard = tokens[:, 1:].flatten(0, 1)
+            own = own + wide(self.to_scores(heard)).reshape(own.shape)
+            blend = _shares(self.to_blend(heard).reshape(b, n, -1, h, w), present)
+            latent = (blend * latents).sum(1) + self.to_latent(tokens[:, 0])
+            guides = self.to_guide(heard).reshape(b, n, -1, h, w)
+        else:
+            blend = _shares(torch.zeros_like(latents), present)
+            latent, guides = torch.zeros_like(latents[:, 0]), latents.new_zeros(b, n, self.to_guide.out_channels, h, w)
+        parts = by_frame(torch.stack([*bands, base], 1), present)
+        cells = (_shares(own, present)[:, :, :, None] * parts).sum((1, 2))
+        return Fused(latent=latent, guides=guides, shares=blend.mean(2), cells=cells)
+
+    def _attended(self, seen: Tensor, present: Tensor) -> Tensor:
+        """The fusion token and the frames' tokens `[B,1+N,D,h,w]` of latents and cues `[B,N,..,h,w]`."""
+        b, _, _, h, w = seen.shape
+        frames = by_frame(self.embed(seen.flatten(0, 1)), seen)
         tokens = torch.cat([self.token.expand(b, 1, -1, h, w).to(frames.dtype), frames], 1)
         counted = F.pad(present, (1, 0), value=True)
         bias = (~counted).to(frames.dtype)[:, None, None, :, None] * ABSENT
         for layer in self.layers:
             tokens = layer(tokens, bias)
-        heard = tokens[:, 1:].flatten(0, 1)
-        blend = _shares(self.to_blend(heard).reshape(b, n, c, h, w), present)
-        return Fused(
-            latent=(blend * latents).sum(1) + self.to_latent(tokens[:, 0]),
-            guides=self.to_guide(heard).reshape(b, n, -1, h, w),
-            shares=blend.mean(2),
-        )
+        return tokens
 
 
 def _shares(scores: Tensor, present: Tensor) -> Tensor:
@@ -212,88 +253,68 @@ class FrameMix(nn.Module):
         return (shares * values).sum(1).reshape(b, width, h, w)
 
 
-def smoothed(maps: Tensor, step: int) -> Tensor:
-    """Maps `[...,H,W]` under the binomial of 5 taps, `step` px apart, edges repeated."""
-    height, width = maps.shape[-2:]
-    flat = F.pad(maps.flatten(0, -4) if maps.ndim > 4 else maps, (0, 0, 2 * step, 2 * step), mode="replicate")
-    flat = sum(w * flat[..., k * step : k * step + height, :] for k, w in enumerate(BINOMIAL))  # type: ignore[assignment]
-    flat = F.pad(flat, (2 * step, 2 * step, 0, 0), mode="replicate")
-    flat = sum(w * flat[..., k * step : k * step + width] for k, w in enumerate(BINOMIAL))  # type: ignore[assignment]
-    return flat.reshape(maps.shape)
-
-
-def frequency_bands(pictures: Tensor) -> list[Tensor]:
-    """Fine, middle and coarse band of pictures `[M,3,H,W]` (binomial, 5 taps, steps 1 and 2), which sum to it."""
-    bands, rest = [], pictures
-    for step in (1, 2):
-        smooth = smoothed(rest, step)
-        bands.append(rest - smooth)
-        rest = smooth
-    return [*bands, rest]
-
-
-def sharpness(bands: list[Tensor], present: Tensor) -> Tensor:
-    """Log of each frame's local energy in the fine and the middle band over the mean of all frames, `[B,N,2,H,W]`.
-
-    `bands` `[B*N,3,H,W]`. The classical focus measure: with it the network starts from a choice of sharp pixels.
-    """
-    energy = torch.stack([smoothed(smoothed(band.mean(1).square()[:, None], 1), 2)[:, 0] for band in bands[:2]], 1)
-    energy = energy.reshape(*present.shape, 2, *energy.shape[-2:]) + LEAST_ENERGY
-    counted = present.to(energy.dtype)[:, :, None, None, None]
-    mean = (energy * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True)
-    return (energy / mean).log() * counted
-
-
 class PixelPath(nn.Module):
-    """The output picture from source pixels: per band a mix over frames, times a gain on detail, plus a residual.
+    """The output picture from source pixels: per fine band a mix over frames times a gain, the cells, a residual.
 
     With one frame's score above all others, gain and residual 0, that frame's pixels pass unchanged.
     """
 
     def __init__(self, s: ModelSettings) -> None:
         super().__init__()
-        width, hidden, cells = s.widths[0], s.score_width, s.stem_px**2
+        width, hidden = s.widths[0], s.score_width
         self.stem_px, self.use_pixels = s.stem_px, s.use_pixel_path
+        # of each fine band, how many of its cells lie in one of the stem's, along a side
+        self.across = [max(1, s.stem_px >> k) for k in range(FINE)]
+        scores = sum(side**2 for side in self.across)
         self.from_frame, self.from_decoder = conv1(width, hidden), conv1(width, hidden)
         self.from_guide = conv1(s.guide_channels, hidden)
-        self.from_sharpness = conv1((BANDS - 1) * cells, hidden)
+        self.from_sharpness = conv1(scores, hidden)
         self.near = conv3(hidden, hidden)
-        self.score = zeroed(conv1(hidden, BANDS * cells))
-        self.trust_sharpness = nn.Parameter(torch.full((BANDS,), 2.0))  # how much sharpness counts by itself
-        self.gain, self.residual = zeroed(conv3(width, (BANDS - 1) * cells)), zeroed(conv3(width, 3 * cells))
+        self.score, self.gain = zeroed(conv1(hidden, scores)), zeroed(conv3(width, scores))
+        self.residual = zeroed(conv3(width, 3 * s.stem_px**2))
+        self.trust = nn.Parameter(first_trust(FINE, FINE, 0, TRUST))
 
     def forward(
-        self, pictures: Tensor, decoded: Tensor, frames: Tensor, guides: Tensor, present: Tensor
+        self, pictures: Tensor, decoded: Tensor, frames: Tensor, guides: Tensor, cells: Tensor, present: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Picture `[B,3,H,W]`, finest-band shares `[B,N,H,W]`; pictures `[B,N,3,H,W]`, the rest at stem stride."""
-        b, n, _, height, width = pictures.shape
-        flat, to_full = frames.flatten(0, 1), self.stem_px
-        hidden = by_frame(self.from_frame(flat) + self.from_guide(guides.flatten(0, 1)), guides)
-        hidden = hidden + self.from_decoder(decoded)[:, None]
-        residual = wide(F.pixel_shuffle(self.residual(F.relu(decoded)), to_full))
-        if not self.use_pixels:
-            shares = _shares(
-                F.pixel_shuffle(self._scores(hidden), to_full).reshape(b, n, BANDS, height, width), present
-            )
-            return residual, wide(shares[:, :, 0])
-        gain = wide(F.pixel_shuffle(self.gain(F.relu(decoded)), to_full))
-        visible = wide(torch.where(present[:, :, None, None, None], pictures, torch.zeros_like(pictures)))
-        bands = frequency_bands(visible.flatten(0, 1))
-        cues = sharpness(bands, present)
-        hidden = hidden + by_frame(self.from_sharpness(F.pixel_unshuffle(cues.flatten(0, 1), to_full)), guides)
-        scores = wide(F.pixel_shuffle(self._scores(hidden), to_full)).reshape(b, n, BANDS, height, width)
-        own = torch.stack([cues[:, :, 0], cues[:, :, 1], cues.mean(2)], 2)
-        shares = _shares(scores + self.trust_sharpness[:, None, None] * own, present)
-        picture = residual
-        for k, band in enumerate(bands):
-            mixed = (shares[:, :, k, None] * band.reshape(b, n, 3, height, width)).sum(1)
-            picture = picture + (mixed * (1 + gain[:, k, None]) if k < BANDS - 1 else mixed)
-        return picture, shares[:, :, 0]
+        """Picture `[B,3,H,W]`, finest-band shares `[B,N,H,W]`; pictures `[B,N,3,H,W]`, cells `[B,3,H/8,W/8]`.
 
-    def _scores(self, hidden: Tensor) -> Tensor:
-        """Scores `[B*N,BANDS*cells,h,w]` from hidden features `[B,N,D,h,w]`."""
-        scores: Tensor = self.score(F.relu(self.near(F.relu(hidden).flatten(0, 1))))
-        return scores
+        The rest at the stem's stride.
+        """
+        hidden = by_frame(self.from_frame(frames.flatten(0, 1)) + self.from_guide(guides.flatten(0, 1)), guides)
+        hidden = hidden + self.from_decoder(decoded)[:, None]
+        visible = wide(torch.where(present[:, :, None, None, None], pictures, torch.zeros_like(pictures)))
+        bands, _ = fine_bands(visible.flatten(0, 1))
+        cues = [relative(by_frame(log_energy(band), present), present).flatten(0, 1) for band in bands]
+        if self.use_pixels:
+            hidden = hidden + by_frame(self.from_sharpness(self._at_stem(cues)), guides)
+        scores = self._at_bands(self.score(F.relu(self.near(F.relu(hidden).flatten(0, 1)))))
+        residual = wide(F.pixel_shuffle(self.residual(F.relu(decoded)), self.stem_px))
+        if not self.use_pixels:
+            return residual, _shares(by_frame(scores[0], present), present)[:, :, 0]
+        gains = self._at_bands(self.gain(F.relu(decoded)))
+        mixed, shares = [], []
+        for k, band in enumerate(bands):
+            own = sum(self.trust[k, j] * halved(cues[j], k - j) for j in range(k + 1))
+            shares.append(_shares(by_frame(scores[k] + own, present), present))
+            mixed.append((shares[k] * by_frame(band, present)).sum(1) * (1 + gains[k]))
+        return joined(mixed, wide(cells)) + residual, shares[0][:, :, 0]
+
+    def _at_stem(self, maps: list[Tensor]) -> Tensor:
+        """One map `[M,1,..]` a fine band as channels at the stem's stride."""
+        found = []
+        for k, (side, cells) in enumerate(zip(self.across, maps, strict=True)):
+            wider = (1 << k) // self.stem_px  # cells of this band are this much wider than the stem's
+            found.append(F.pixel_unshuffle(cells, side) if wider < 2 else F.interpolate(cells, scale_factor=wider))
+        return torch.cat(found, 1)
+
+    def _at_bands(self, channels: Tensor) -> list[Tensor]:
+        """Channels at the stem's stride as one map `[M,1,..]` for each fine band."""
+        found = []
+        for k, part in enumerate(torch.split(wide(channels), [side**2 for side in self.across], 1)):
+            wider = (1 << k) // self.stem_px
+            found.append(F.pixel_shuffle(part, self.across[k]) if wider < 2 else F.avg_pool2d(part, wider))
+        return found
 
 
 class Decoder(nn.Module):
@@ -336,26 +357,6 @@ def guides_at(guides: Tensor, like: Tensor) -> Tensor:
     return by_frame(flat, guides)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reach:
-    """How far, in image pixels to each side, parts of the network see; all multiples of 8."""
-
-    latent_px: int  # from a latent to pixels of its frame
-    fusion_px: int  # from a fused latent to latents
-    output_px: int  # from an output pixel to fused latents, guides, skips' pixels and source pixels
-
-    @property
-    def total_px(self) -> int:
-        """From an output pixel to pixels of the frames."""
-        return self.latent_px + self.fusion_px + self.output_px
-
-
-def _steps(part: nn.Module) -> int:
-    """Pixels of its own grid that a chain of convolutions sees to each side."""
-    convolutions = [layer for layer in part.modules() if isinstance(layer, nn.Conv2d)]
-    return sum(int(layer.kernel_size[0]) // 2 for layer in convolutions)
-
-
 class VAEEDOF(nn.Module):
     """The whole network. `forward` for whole pictures; `fuse.py` calls its parts tile by tile."""
 
@@ -367,17 +368,14 @@ class VAEEDOF(nn.Module):
         self.pixels = PixelPath(s)
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Latents `[B,N,C,H/8,W/8]` of pictures `[B,N,3,H,W]`."""
-        latents: Tensor = self.encoder(pictures.flatten(0, 1))
-        return by_frame(latents, pictures)
+        """Latents with views `[B,N,C+VIEW_CHANNELS,H/8,W/8]` of pictures `[B,N,3,H,W]`."""
+        flat = pictures.flatten(0, 1)
+        latents: Tensor = self.encoder(flat)
+        return by_frame(torch.cat([wide(latents), view(wide(flat))], 1), pictures)
 
     def fuse_latents(self, latents: Tensor, present: Tensor) -> Fused:
-        """The fused latent, guides and shares."""
+        """The fused latent, guides, shares and cells."""
         fused: Fused = self.fusion(latents, present)
-        if not self.settings.use_latent:
-            return Fused(
-                latent=torch.zeros_like(fused.latent), guides=torch.zeros_like(fused.guides), shares=fused.shares
-            )
         return fused
 
     def decode(
@@ -387,7 +385,7 @@ class VAEEDOF(nn.Module):
         flat = self.encoder.skips(pictures.flatten(0, 1)) if skips is None else skips
         found = [by_frame(skip, pictures) for skip in flat]
         x = self.decoder.finish(self.decoder.deepest(fused.latent), self.mixes, found, fused.guides, present)
-        picture, shares = self.pixels(pictures, x, found[0], guides_at(fused.guides, x), present)
+        picture, shares = self.pixels(pictures, x, found[0], guides_at(fused.guides, x), fused.cells, present)
         return picture, shares
 
     def forward(self, pictures: Tensor, present: Tensor | None = None) -> Tensor:
@@ -397,8 +395,10 @@ class VAEEDOF(nn.Module):
         check_pictures(pictures, present)
         flat, there = pictures.flatten(0, 1), present.flatten()
         everyone = there.device.type == "meta" or bool(there.all())
-        skips = self.encoder.skips(flat if everyone else flat[there])
+        seen = flat if everyone else flat[there]
+        skips = self.encoder.skips(seen)
         latents: Tensor = self.encoder.to_latent(F.relu(self.encoder.deepest(skips[-1])))
+        latents = torch.cat([wide(latents), view(wide(seen))], 1)
         if not everyone:  # absent frames cost nothing in the encoder
             skips, latents = [_spread(skip, there) for skip in skips], _spread(latents, there)
         fused = self.fuse_latents(by_frame(latents, pictures), present)
@@ -407,20 +407,7 @@ class VAEEDOF(nn.Module):
 
     def reach(self) -> Reach:
         """How far the parts see, added up from their layers."""
-        e, d, strides = self.encoder, self.decoder, self.settings.strides_px
-        to_skips = self.settings.stem_px * _steps(e.stem)
-        for level, stride in enumerate(strides[:-1]):
-            to_skips += stride * _steps(e.stages[level]) + (strides[level - 1] if level else 0)
-        to_latent = to_skips + strides[-2] + STRIDE_PX * _steps(e.stages[-1])
-        fusion = STRIDE_PX * sum(_steps(layer.near) for layer in self.fusion.layers if isinstance(layer, FusionLayer))
-        fine = sum(stride * _steps(d.stages[level]) for level, stride in enumerate(strides[:-1]))
-        fine += self.settings.stem_px * max(_steps(self.pixels.near), _steps(self.pixels.gain))
-        coarse = STRIDE_PX * (_steps(d.from_latent) + _steps(d.stages[-1]))
-        # bilinear guides look one latent further than the features they steer; bands and their energies look 6 px each
-        sharp = 12 + self.settings.stem_px * _steps(self.pixels.near)
-        output = max(fine + coarse, fine + to_skips, fine + 2 * STRIDE_PX, sharp)
-        up = [-(-value // STRIDE_PX) * STRIDE_PX for value in (to_latent, fusion, output)]
-        return Reach(latent_px=up[0], fusion_px=up[1], output_px=up[2])
+        return reach_of(self.settings, self.encoder, self.fusion, self.decoder, self.pixels)
 
 
 def _spread(few: Tensor, there: Tensor) -> Tensor:

@@ -144,6 +144,7 @@ class LossSettings:
     pixel: float = 1.0  # distil: absolute difference of the decoded pictures
     squared: float = 2.0  # fusion: squared difference, beside the absolute one, which counts 1
     gradient: float = 0.5  # fusion: absolute difference of neighbour differences
+    ssim: float = 0.2  # fusion: 1 - SSIM
     boundary_weight: float = 4.0  # fusion: a boundary pixel counts 1 + this
     gap_weight: float = 4.0  # fusion: a pixel sharp in no frame counts 1 + this
     untrusted_weight: float = 0.25  # fusion: a pixel of invented content counts this much of a photographed one

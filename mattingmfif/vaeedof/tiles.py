@@ -139,6 +139,7 @@ def _fuse(
                 latent=_cut(fused.latent, y, x, STRIDE_PX),
                 guides=_cut(fused.guides, y, x, STRIDE_PX),
                 shares=_cut(fused.shares, y, x, STRIDE_PX),
+                cells=_cut(fused.cells, y, x, STRIDE_PX),
             )
             found, mix = model.decode(part, _cut(padded, y, x)[None].to(device), present)
             own = (..., slice(y.start, y.stop), slice(x.start, x.stop))
@@ -152,12 +153,12 @@ def _fuse(
 def _latents(model: VAEEDOF, pictures: Tensor, device: torch.device, tile_px: int, halo_px: int) -> Tensor:
     """Latents `[1,N,C,h,w]` on the device, frame by frame and tile by tile."""
     n, _, height, width = pictures.shape
-    size = (1, n, model.settings.latent_channels, height // STRIDE_PX, width // STRIDE_PX)
     latents: Tensor | None = None
     for i in range(n):
         for y, x in _tiles(height, width, tile_px, halo_px):
             part = model.encode(_cut(pictures[i], y, x)[None, None].to(device))[0, 0]
             if latents is None:
+                size = (1, n, len(part), height // STRIDE_PX, width // STRIDE_PX)
                 latents = torch.empty(size, dtype=part.dtype, device=device)
             rows, columns = (slice(s.inside.start // STRIDE_PX, s.inside.stop // STRIDE_PX) for s in (y, x))
             place = (slice(y.start // STRIDE_PX, y.stop // STRIDE_PX), slice(x.start // STRIDE_PX, x.stop // STRIDE_PX))
@@ -175,9 +176,9 @@ def _fuse_latents(model: VAEEDOF, latents: Tensor, halo_px: int, tile_px: int) -
         part = model.fuse_latents(_cut(latents, y, x, STRIDE_PX), present)
         rows, columns = (slice(s.inside.start // STRIDE_PX, s.inside.stop // STRIDE_PX) for s in (y, x))
         place = (slice(y.start // STRIDE_PX, y.stop // STRIDE_PX), slice(x.start // STRIDE_PX, x.stop // STRIDE_PX))
-        for name in ("latent", "guides", "shares"):
+        for name in ("latent", "guides", "shares", "cells"):
             value: Tensor = getattr(part, name)
             if name not in whole:
                 whole[name] = value.new_empty((*value.shape[:-2], *latents.shape[-2:]))
             whole[name][(..., *place)] = value[..., rows, columns]
-    return Fused(latent=whole["latent"], guides=whole["guides"], shares=whole["shares"])
+    return Fused(latent=whole["latent"], guides=whole["guides"], shares=whole["shares"], cells=whole["cells"])

@@ -83,6 +83,15 @@ def run_stage(
     log = CsvLog(out / f"{stage}.csv", first)
     curve = CsvLog(out / "validation.csv", first) if validation else None
     began, terms = (time.monotonic(), time.process_time()), {}
+
+    def watch(done: int) -> None:
+        if validation and curve:
+            found = validation.measure(_student(average), device, recipe.precision, out / f"step-{done:06d}.png")
+            curve.write({"step": done, **found})
+            report(f"{stage}: step {done}, PSNR " + ", ".join(f"{k} {v:.2f}" for k, v in found.items()))
+
+    if first == 0:
+        watch(0)
     fed = batches(examples, s.batch, first, last, workers)
     for step, drawn in zip(range(first, last), fed, strict=True):
         for group in optimiser.param_groups:
@@ -104,10 +113,8 @@ def run_stage(
             if done % (10 * LOG_EVERY) == 0 or done == last:
                 spent = f"{row['seconds']:.0f} s, {row['cpu_seconds']:.0f} CPU-s"
                 report(f"{stage}: step {done} of {s.steps}, loss {row['loss']:.5f}, {spent}")
-        if validation and curve is not None and (done % VALIDATE_EVERY == 0 or done == s.steps):
-            found = validation.measure(_student(average), device, recipe.precision, out / f"step-{done:06d}.png")
-            curve.write({"step": done, **found})
-            report(f"{stage}: step {done}, PSNR " + ", ".join(f"{k} {v:.2f}" for k, v in found.items()))
+        if done % VALIDATE_EVERY == 0 or done == s.steps:
+            watch(done)
         if done % SAVE_EVERY == 0 or done == last:
             save_state(state, done, identity, parts, optimiser)
     return average if last == s.steps else None

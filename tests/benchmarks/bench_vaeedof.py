@@ -1,4 +1,4 @@
-"""Time and memory of fusing N frames with the shipped and the CPU architecture; not collected by pytest.
+"""Time and memory of fusing N frames with the architectures of both recipes; not collected by pytest.
 
 python tests/benchmarks/bench_vaeedof.py [FRAMES HEIGHT WIDTH [THREADS]]    (7 2160 3840 2 by default)
 """
@@ -13,7 +13,7 @@ import torch
 
 from mattingmfif.vaeedof.cost import model_cost
 from mattingmfif.vaeedof.model import VAEEDOF
-from mattingmfif.vaeedof.settings import ModelSettings, load_train_recipe
+from mattingmfif.vaeedof.settings import load_train_recipe
 from mattingmfif.vaeedof.tiles import fuse_pictures
 
 
@@ -24,7 +24,8 @@ def main() -> None:
     ]
     torch.set_num_threads(threads)
     pictures = torch.rand(frames, 3, height, width) * 2 - 1
-    for name, settings in (("CPU recipe", load_train_recipe("vaeedof-cpu").model), ("shipped", ModelSettings())):
+    for name in ("vaeedof-cpu", "vaeedof-gpu"):  # the first is in the package
+        settings = load_train_recipe(name).model
         model = VAEEDOF(settings).eval()
         print(f"--- {name}, {threads} threads\n{model_cost(settings, height, width, frames).text()}\n{model.reach()}")
         for precision in ("bfloat16", "float32"):

@@ -8,8 +8,20 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="VAEEDOF needs torch (extra `train`)")
 
+from mattingmfif.vaeedof.bands import (  # noqa: E402
+    VIEW_CHANNELS,
+    coarse_bands,
+    doubled,
+    fine_bands,
+    joined,
+    log_energy,
+    relative,
+    smoothed,
+    view,
+)
 from mattingmfif.vaeedof.cost import model_cost  # noqa: E402
-from mattingmfif.vaeedof.model import VAEEDOF, Reach, frequency_bands, sharpness, smoothed  # noqa: E402
+from mattingmfif.vaeedof.model import VAEEDOF  # noqa: E402
+from mattingmfif.vaeedof.reach import Reach  # noqa: E402
 from mattingmfif.vaeedof.settings import ModelSettings  # noqa: E402
 
 SMALL = ModelSettings(
@@ -73,16 +85,15 @@ def test_source_pixels_can_pass_unchanged(settings: ModelSettings) -> None:
     with torch.no_grad():
         for n in (1, 3):
             assert (model(picture.expand(-1, n, -1, -1, -1)) - picture[:, 0]).abs().max() < 1e-5
-    # one frame's score above all: its pixels alone
+    # one frame's scores above all, in the cells and in the fine bands: its pixels alone
     with torch.no_grad():
         frames = _pictures(2)
-        score = model.pixels.score
         chosen = torch.zeros(1, 2, settings.score_width, 64 // settings.stem_px, 48 // settings.stem_px)
         chosen[:, 1] = 1
-        score.weight.zero_()
-        score.bias.zero_()
-        score.weight[:, 0] = 100.0
+        model.pixels.score.weight.zero_()
+        model.pixels.score.weight[:, 0] = 1000.0
         model.pixels.near.forward = lambda x: chosen.flatten(0, 1)  # type: ignore[method-assign]
+        model.fusion.to_scores.forward = lambda x: torch.tensor([0.0, 1000.0])[:, None, None, None].expand(2, 3, 8, 6)
         assert (model(frames) - frames[:, 1]).abs().max() < 1e-5
 
 
@@ -101,22 +112,55 @@ def test_an_untrained_network_already_takes_the_sharper_frame() -> None:
 def test_sharpness_is_relative_and_leaves_absent_frames_out() -> None:
     picture = _pictures(1, 32, 32)[0]
     frames = torch.cat([picture, smoothed(picture, 2), torch.zeros_like(picture)])
-    cues = sharpness(frequency_bands(frames), torch.tensor([[True, True, False]]))
-    assert (cues[0, 0] > cues[0, 1]).all()
-    assert not cues[0, 2].any()
-    pair = sharpness(frequency_bands(frames[:2]), torch.tensor([[True, True]]))
-    assert (cues[:, :2] - pair).abs().max() < 1e-5
-    flat = sharpness(frequency_bands(torch.ones(2, 3, 16, 16)), torch.tensor([[True, True]]))
-    assert flat.abs().max() < 1e-5
+    energies = [log_energy(band) for band in fine_bands(frames)[0]]
+    for energy in energies[:2]:
+        cues = relative(energy[None], torch.tensor([[True, True, False]]))
+        assert (cues[0, 0] > cues[0, 1]).float().mean() > 0.99
+        assert not cues[0, 2].any()
+        assert (cues[:, :2] - relative(energy[None, :2], torch.tensor([[True, True]]))).abs().max() < 1e-5
+        assert cues.sum(1).abs().max() < 1e-4
+    flat = log_energy(fine_bands(torch.ones(2, 3, 16, 16))[0][0])[None]
+    assert relative(flat, torch.tensor([[True, True]])).abs().max() < 1e-5
 
 
-def test_the_frequency_bands_sum_to_the_picture() -> None:
-    picture = _pictures(2)[0]
-    bands = frequency_bands(picture)
-    assert (sum(bands) - picture).abs().max() < 1e-6
-    flat = frequency_bands(torch.full((1, 3, 16, 16), 0.5))
-    assert flat[0].abs().max() < 1e-6
-    assert flat[1].abs().max() < 1e-6
+def test_the_bands_are_the_picture_and_hold_nothing_of_a_flat_one() -> None:
+    pictures = _pictures(2)[0]
+    fine, cells = fine_bands(pictures)
+    assert [band.shape[-1] for band in fine] == [48, 24, 12]
+    assert cells.shape == (2, 3, 8, 6)
+    assert (joined(fine, cells) - pictures).abs().max() < 1e-6
+    coarse, base = coarse_bands(cells)
+    assert (sum(coarse) + base - cells).abs().max() < 1e-6
+    fine, cells = fine_bands(torch.full((1, 3, 16, 16), 0.5))
+    assert max(float(band.abs().max()) for band in [*fine, *coarse_bands(cells)[0]]) < 1e-6
+
+
+def test_a_view_holds_the_means_of_cells_and_the_energies_of_fine_bands() -> None:
+    picture = _pictures(1, 32, 32)[0]
+    seen = view(picture)
+    assert seen.shape == (1, 6, 4, 4)
+    assert (
+        seen[0, :, 1, 2] - torch.cat([picture[0, :, 8:16, 16:24].mean((1, 2)), seen[0, 3:, 1, 2]])
+    ).abs().max() < 1e-6
+    energy = smoothed((picture - doubled(torch.nn.functional.avg_pool2d(picture, 2))).square().mean(1)[None], 1) + 1e-5
+    assert (seen[0, 3] - torch.nn.functional.avg_pool2d(energy.log(), 8)[0, 0]).abs().max() < 1e-5
+
+
+def test_where_a_blurred_light_glows_over_a_dark_ground_the_untrained_network_keeps_the_ground_dark() -> None:
+    # far frame: the ground's texture is sharp, the light's glow lies over it; near frame: the light's edge is sharp
+    ground = (_pictures(1, 128, 128)[0] * 0.1 - 0.7).expand(1, 3, 128, 128)
+    inside = (torch.arange(128) < 64).to(ground.dtype)
+    glow = inside.expand(1, 1, 128, 128)
+    for _ in range(3):
+        glow = smoothed(glow, 4)
+    soft = smoothed(smoothed(ground, 2), 2)
+    near = 0.8 * inside + soft * (1 - inside)
+    far = 0.8 * glow + ground * (1 - glow)
+    truth = 0.8 * inside + ground * (1 - inside)
+    with torch.no_grad():
+        fused = VAEEDOF(CPU).eval()(torch.stack([near, far], 1))
+    band = slice(68, 76)
+    assert (fused - truth)[..., band].abs().mean() < 0.7 * (far - truth)[..., band].abs().mean()
 
 
 def _gradient_reach(settings: ModelSettings, pictures: torch.Tensor, pixel: tuple[int, int]) -> tuple[int, int]:
@@ -191,8 +235,8 @@ def test_the_auto_encoder_alone_makes_a_picture_from_the_latent() -> None:
     model, pictures = _awake(SMALL), _pictures(2)
     with torch.no_grad():
         latents = model.encode(pictures)
-        assert latents.shape == (1, 2, 4, 8, 6)
-        assert model.decoder(latents[0]).shape == (2, 3, 64, 48)
+        assert latents.shape == (1, 2, 4 + VIEW_CHANNELS, 8, 6)
+        assert model.decoder(latents[0, :, :4]).shape == (2, 3, 64, 48)
 
 
 @pytest.mark.parametrize("part", ["use_latent", "use_skips", "use_pixel_path"])

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from skimage import data
 
 torch = pytest.importorskip("torch", reason="VAEEDOF needs torch (extra `train`)")
 pytest.importorskip("safetensors", reason="VAEEDOF needs safetensors (extra `train`)")
@@ -24,8 +25,8 @@ from mattingmfif.vaeedof.baselines import average, laplacian_pyramid  # noqa: E4
 from mattingmfif.vaeedof.checkpoint import load_model, load_tensors, save_model, save_tensors  # noqa: E402
 from mattingmfif.vaeedof.device import choose_device  # noqa: E402
 from mattingmfif.vaeedof.examples import Examples, batches  # noqa: E402
-from mattingmfif.vaeedof.losses import fusion_losses  # noqa: E402
-from mattingmfif.vaeedof.metrics import psnr  # noqa: E402
+from mattingmfif.vaeedof.losses import fusion_losses, similarity  # noqa: E402
+from mattingmfif.vaeedof.metrics import psnr, ssim_map  # noqa: E402
 from mattingmfif.vaeedof.model import VAEEDOF  # noqa: E402
 from mattingmfif.vaeedof.settings import (  # noqa: E402
     DataSettings,
@@ -84,7 +85,9 @@ def test_all_three_stages_run_and_leave_what_they_promise(train: Callable[..., P
     with (tmp_path / "fusion.csv").open() as stream:
         assert next(csv.DictReader(stream))["step"] == "4"
     with (tmp_path / "validation.csv").open() as stream:
-        assert {"all", "boundary", "gap", "pyramid_all"} <= next(csv.DictReader(stream)).keys()
+        rows = list(csv.DictReader(stream))
+    assert [row["step"] for row in rows] == ["0", "4"]  # the untrained network is judged too
+    assert {"all", "boundary", "gap", "pyramid_all"} <= rows[0].keys()
     assert (tmp_path / "step-000004.png").is_file()
 
 
@@ -255,6 +258,15 @@ def test_the_loss_counts_weighted_places_more() -> None:
     here[..., :4], there[..., 4:] = 9, 9
     assert fusion_losses(fused, target, here, s)["loss"] > 1.5 * fusion_losses(fused, target, there, s)["loss"]
     assert fusion_losses(target, target, here, s)["squared"] == 0
+
+
+def test_the_similarity_of_the_loss_follows_ssim() -> None:
+    photo = np.repeat(data.camera()[100:196, 200:296, None], 3, 2)
+    pictures = [cv2.GaussianBlur(photo, (0, 0), sigma) if sigma else photo for sigma in (0, 1, 2, 4)]
+    ours = [float(similarity(*(torch.from_numpy(to_picture(p))[None] for p in (photo, q))).mean()) for q in pictures]
+    assert ours[0] == pytest.approx(1, abs=1e-5)
+    for value, picture in zip(ours, pictures, strict=True):
+        assert value == pytest.approx(float(ssim_map(picture, photo).mean()), abs=0.02)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
