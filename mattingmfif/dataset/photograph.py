@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -253,11 +254,16 @@ def _coarse_of(sample: Sample, number: int) -> Coarse:
     code = (store["distance_scale"][number], store["distance_offset"][number])
     # a ground is the same in every column: one of tiles is enough
     wide = sample.layers[number].kind != "ground" or not last
-    return _coarse(sample.file, sample.row, DISTANCE_COLUMNS[number], matte, code, wide)
+    return _coarse(weakref.ref(sample.file), sample.row, DISTANCE_COLUMNS[number], matte, code, wide)
 
 
 @functools.lru_cache(maxsize=64)  # half a megabyte each at 4K
-def _coarse(file: ShardFile, row: int, column: str, matte: str | None, code: tuple[float, float], wide: bool) -> Coarse:
+def _coarse(
+    of: weakref.ref[ShardFile], row: int, column: str, matte: str | None, code: tuple[float, float], wide: bool
+) -> Coarse:
+    """By a weak reference, so that what is remembered of a shard does not keep it open."""
+    file = of()
+    assert file is not None
     height, width = file.image_size(row, column)
     step = slice(None, None, SLOPE_STEP)
     codes = file.image(row, column, (0, 0, height, width if wide else 1))

@@ -149,16 +149,19 @@ def verify(
                     on_sample(done, max(done, len(plan.samples) if plan is not None else 0))
             faults += _check_count(name, file, in_shard, plan)
             manifest.compare(file)
+            file.close()  # a remote shard's disk space is free when the next one comes
     faults += splits.faults
     faults += [Fault(shard="", sample="", check="manifest", detail=text) for text in manifest.ended()]
     chosen = rerender_choice(found, rerender) if rerender_sample is not None else []
     for sample_id, name, row in chosen:
         assert rerender_sample is not None
         with mirror.at_hand(name) as path:
+            file = ShardFile(path)
             faults += [
                 Fault(shard=name, sample=sample_id, check="rerender", detail=text)
-                for text in compare_with_record(Sample(ShardFile(path), row), rerender_sample)
+                for text in compare_with_record(Sample(file, row), rerender_sample)
             ]
+            file.close()
     return VerifyReport(shards=len(names), samples=done, images=images, rerendered=len(chosen), faults=tuple(faults))
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import weakref
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +15,7 @@ import pytest
 from mattingmfif import FocalStackDataset, open_shards
 from mattingmfif.dataset.camera import lens_of
 from mattingmfif.dataset.card import write_card
+from mattingmfif.dataset.check import check_folder
 from mattingmfif.dataset.layer_store import lowered, store_layers
 from mattingmfif.dataset.make import aligned_mask
 from mattingmfif.dataset.photograph import photograph
@@ -212,6 +217,37 @@ def test_verify_finds_stored_layers_sound_and_a_wrong_one_not(stored, tmp_path, 
     assert [detail for check, detail in found if check == "record"] == [
         "layer_distance_2 is missing for its focus distance or layer"
     ]
+
+
+def deleted_shards():
+    """Shards without a name that this process holds open: their disk space is taken."""
+    names = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing itself
+            names.append(str(entry.readlink()))
+    return [name for name in names if name.endswith(".parquet (deleted)")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are listed by Linux only")
+def test_verify_of_a_remote_folder_holds_no_shard_that_it_has_looked_at(tmp_path, put_shard):
+    (tmp_path / "plan.json").write_text("{}")
+    record = record_of(quality="fast")
+    for number in range(3):
+        put_shard(tmp_path, [record], name=f"train-{number:05d}-of-00003.parquet", store="layers")
+    held = []
+    report = check_folder(tmp_path.as_uri(), on_sample=lambda done, total: held.append(deleted_shards()))
+    assert report.samples == 3
+    assert [*held, deleted_shards()] == [[]] * 4
+
+
+def test_a_shard_that_is_let_go_is_closed_though_it_was_photographed(tmp_path, put_shard):
+    put_shard(tmp_path, [record_of(quality="fast")], store="layers")
+    sample = open_shards(tmp_path)[0]
+    assert sample.crop(40, 50, 32, 32).frames.shape == (3, 32, 32, 3)
+    file = weakref.ref(sample.file)
+    del sample
+    gc.collect()
+    assert file() is None
 
 
 def test_a_new_camera_gives_what_the_renderer_makes_of_the_scene(tmp_path, put_shard):
