@@ -135,7 +135,7 @@ class Mirror:
         if self.address is not None:
             return list(walk(inside(self.address, DATA_FOLDER)))
         folder = self._data_folder()
-        return sorted(path.name for path in folder.iterdir() if path.parent.name == DATA_FOLDER or _is_shard(path))
+        return sorted(path.name for path in folder.iterdir() if folder != self.folder or _is_shard(path))
 
     @contextlib.contextmanager
     def at_hand(self, shard: str) -> Iterator[Path]:

@@ -146,6 +146,16 @@ def test_a_good_folder_has_no_fault(folder):
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_a_folder_named_data_whose_shards_lie_in_it_has_no_fault(tmp_path, make_record, put_shard):
+    flat = Folder(tmp_path / "built", make_record, put_shard).out / "data"
+    (flat.parent / "plan.json").rename(flat / "plan.json")
+    write_manifest(flat, open_shards(flat).files)
+    assert [str(fault) for fault in verify(flat).faults] == []
+    (flat / "data").mkdir()  # among shards of its own a file is still foreign
+    (flat / "data" / "notes.txt").touch()
+    assert [fault.shard for fault in verify(flat).faults if "not a shard" in fault.detail] == ["notes.txt"]
+
+
 def test_nothing_to_verify_is_said(tmp_path):
     with pytest.raises(UserError, match="neither a plan nor shards"):
         verify(tmp_path)
