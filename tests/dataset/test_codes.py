@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mattingmfif.dataset.codes import codes_of
-from mattingmfif.pixels.colour import decode_srgb, encode_srgb
+from mattingmfif.pixels.colour import decode_srgb, encode_srgb, srgb_to_linear
 
 
 def test_the_table_gives_the_codes_of_the_curve():
@@ -14,9 +14,12 @@ def test_the_table_gives_the_codes_of_the_curve():
     np.testing.assert_array_equal(codes_of(light, 8), encode_srgb(light))
     # every number beside every border between two codes
     steps = decode_srgb(np.arange(256, dtype=np.uint8))
-    borders = np.interp(np.arange(255) + 0.5, np.arange(256), steps).astype(np.float32)
+    borders = srgb_to_linear((np.arange(255) + 0.5) / 255)
     near = (borders.view(np.int32)[:, None] + np.arange(-400, 400, dtype=np.int32)).view(np.float32)
-    assert np.abs(codes_of(near, 8).astype(int) - encode_srgb(near)).max() <= 1
+    by_curve = encode_srgb(near)
+    assert (by_curve.min(axis=1) == np.arange(255)).all()  # both codes are there
+    assert (by_curve.max(axis=1) == np.arange(1, 256)).all()
+    np.testing.assert_array_equal(codes_of(near, 8), by_curve)
     np.testing.assert_array_equal(codes_of(steps, 8), np.arange(256))
 
 
