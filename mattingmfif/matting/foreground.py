@@ -28,7 +28,7 @@ def split_colours(photo_linear: Float32, alpha: Float32) -> tuple[Float32, Float
     """
     from pymatting.foreground.estimate_foreground_ml import estimate_foreground_ml  # slow to import
 
-    if not ((alpha > 0) & (alpha < 1)).any():
+    if alpha.size < 2 or not ((alpha > 0) & (alpha < 1)).any():  # of a single pixel there are no levels
         return photo_linear.copy(), photo_linear.copy()
     photo, cover = np.ascontiguousarray(photo_linear), np.ascontiguousarray(alpha)
     foreground, background = estimate_foreground_ml(photo, cover, return_background=True)

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from mattingmfif.matting.foreground import agree_with_photo, clean_tails, split_colours
+from mattingmfif.matting.layers import over_alphas
+from mattingmfif.matting.unmix import correct, unmixed
 
 
 def test_colours_are_unmixed_far_better_than_by_taking_the_photo(composed):
@@ -19,6 +21,18 @@ def test_without_soft_pixels_both_colours_are_the_photo():
     foreground, background = split_colours(photo, np.eye(8, 9, dtype=np.float32))
     assert np.array_equal(foreground, photo)
     assert np.array_equal(background, photo)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (5, 1)])
+def test_the_smallest_pictures_have_colours_that_agree_with_them(shape):
+    photo = np.random.default_rng(1).random((*shape, 3), np.float32)
+    fractions = [np.full(shape, 0.5, np.float32), np.full(shape, 0.125, np.float32)]
+    alphas, covers = over_alphas(fractions)
+    colours, plate = unmixed(photo, fractions, alphas, covers, sum(fractions))
+    layers = [*colours, plate]
+    assert correct(photo, layers, alphas, fractions).max() < 0.5
+    light = sum(w[..., None] * c for w, c in zip([*fractions, 1 - sum(fractions)], layers, strict=True))
+    np.testing.assert_allclose(light, photo, atol=1e-5)
 
 
 @pytest.mark.parametrize("layers", [2, 3, 4])
