@@ -64,9 +64,8 @@ def write_index(plan: Plan, out: Path, data: Path | str | None = None, workers: 
 
 def _in_turn(work: Callable[[Any], Any], tasks: list[Any], workers: Workers) -> Iterator[Any]:
     for outcome in run_tasks(work, tasks, workers):
-        if outcome.died:  # too large for a worker beside others: once more, in this process
-            work(tasks[outcome.index])
-        yield outcome
+        # one that died was too large for a worker beside others: once more, in this process
+        yield work(tasks[outcome.index]) if outcome.died else outcome.result
 
 
 def write_sources(plan: Plan, out: Path) -> None:

@@ -26,6 +26,7 @@ from mattingmfif.dataset.reader import Sample, open_shards
 from mattingmfif.dataset.sample import MAX_FRAMES, NO_FRAME, TRUST_COLUMNS, check_key
 from mattingmfif.dataset.shard_file import ShardFile
 from mattingmfif.dataset.whole_files import write_whole
+from mattingmfif.errors import EXIT_FAULTS, UserError
 
 PREVIEW_FOLDER = "previews"
 #: sheets that `write_previews` makes unless asked for more
@@ -85,21 +86,26 @@ def write_previews(
     limit: int = PREVIEW_COUNT,
     on_preview: Callable[[int, int], None] | None = None,
     data: Path | str | None = None,
-    in_turn: Callable[[Callable[[SheetTask], None], list[SheetTask]], Iterable[Any]] = map,
+    in_turn: Callable[[Callable[[SheetTask], SheetError], list[SheetTask]], Iterable[SheetError]] = map,
 ) -> list[Path]:
     """Write contact sheets to `OUT/previews/<sample id>.jpg` and return their paths in the order of the dataset.
 
     At most `limit` samples, picked by the hash of their ids so that the choice is spread and does not change. The
     shards lie in `out`, or in the folder at the address `data`. `in_turn` runs the tasks, as `map` does, or by workers.
+    A damaged shard is a UserError (exit code 1), a full disk an OSError, raised when all sheets were tried.
     """
     shards = open_shards(out if data is None else data)
     folder = out / PREVIEW_FOLDER
     folder.mkdir(exist_ok=True)
     samples = [shards[index] for index in spread_choice(shards, limit)]
     tasks = [SheetTask(file=sample.file, row=sample.row, folder=folder.absolute()) for sample in samples]
-    for done, _ in enumerate(in_turn(write_sheet, tasks), start=1):
+    first: SheetError = None
+    for done, error in enumerate(in_turn(write_sheet, tasks), start=1):
+        first = first or error
         if on_preview is not None:
             on_preview(done, len(tasks))
+    if first is not None:
+        raise first
     return [folder / f"{sample.sample_id}.jpg" for sample in samples]
 
 
@@ -112,15 +118,24 @@ class SheetTask:
     folder: Path
 
 
-def write_sheet(task: SheetTask) -> None:
-    """Write the contact sheet of one sample."""
-    sample = Sample(task.file, task.row)
-    check_key(sample.sample_id)
-    stream = io.BytesIO()
-    contact_sheet(sample).save(stream, "JPEG", quality=88)
-    write_whole(task.folder / f"{sample.sample_id}.jpg", stream.getvalue())
+def write_sheet(task: SheetTask) -> SheetError:
+    """Write the contact sheet of one sample; what went wrong comes back, because workers must not raise."""
+    try:
+        sample = Sample(task.file, task.row)
+        check_key(sample.sample_id)
+        stream = io.BytesIO()
+        contact_sheet(sample).save(stream, "JPEG", quality=88)
+        write_whole(task.folder / f"{sample.sample_id}.jpg", stream.getvalue())
+    except (UserError, OSError) as error:
+        return error
+    except Exception as error:  # whatever a record that makes no sense leads to
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return UserError(f"{task.file.path.name}, row {task.row}: no contact sheet can be made ({what})", EXIT_FAULTS)
+    return None
 
 
+#: what went wrong with a contact sheet
+SheetError = UserError | OSError | None
 Caption = str | list[tuple[tuple[int, int, int], str]]
 Panel = tuple[Picture, list[Caption]]
 

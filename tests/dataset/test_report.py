@@ -9,8 +9,12 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageFont
 
+from mattingmfif.dataset import report
+from mattingmfif.dataset.engines import Engine, open_workers
+from mattingmfif.dataset.index import _in_turn
 from mattingmfif.dataset.reader import open_shards
-from mattingmfif.dataset.report import _COLUMNS, _fitted, contact_sheet, metres, write_previews
+from mattingmfif.dataset.report import _COLUMNS, SheetTask, _fitted, contact_sheet, metres, write_previews, write_sheet
+from mattingmfif.errors import EXIT_FAULTS, UserError
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,53 @@ def test_previews_are_written_by_sample_id_and_limited(tmp_path, make_record, pu
     assert Pillow.open(paths[0]).size[0] == 1990
     assert write_previews(tmp_path, limit=2) == paths
     assert paths[0].read_bytes() == first
+
+
+def by_workers(work, tasks):
+    with open_workers(Engine(jobs=2)) as workers:
+        yield from _in_turn(work, tasks, workers)
+
+
+@pytest.mark.parametrize("in_turn", [map, by_workers])
+def test_a_damaged_shard_costs_its_own_sheets_and_is_one_line(tmp_path, make_record, put_shard, in_turn):
+    names = [f"train-0000{k}-of-00003.parquet" for k in range(3)]
+    for k, name in enumerate(names):
+        put_shard(tmp_path, [make_record(seed=k)], name)
+    shards = [tmp_path / "data" / name for name in names]
+    samples = [sample.sample_id for sample in open_shards(tmp_path)]
+    content = bytearray(shards[0].read_bytes())
+    content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 4)
+    shards[0].write_bytes(content)
+    before = [shard.read_bytes() for shard in shards]
+    with pytest.raises(UserError, match=r"^train-00000-of-00003\.parquet, row 0, \w+: damaged") as caught:
+        write_previews(tmp_path, in_turn=in_turn)
+    assert caught.value.exit_code == EXIT_FAULTS
+    assert {path.stem for path in (tmp_path / "previews").iterdir()} == set(samples[1:])
+    assert [shard.read_bytes() for shard in shards] == before
+
+
+@pytest.mark.parametrize("in_turn", [map, by_workers])
+def test_a_sheet_that_cannot_be_written_is_an_error_of_the_disk(tmp_path, make_record, put_shard, in_turn):
+    put_shard(tmp_path, [make_record(seed=k) for k in range(2)])
+    first, second = [sample.sample_id for sample in open_shards(tmp_path)]
+    (tmp_path / "previews" / f"{first}.jpg").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write_previews(tmp_path, in_turn=in_turn)
+    assert (tmp_path / "previews" / f"{second}.jpg").is_file()
+
+
+def test_a_sheet_never_raises(tmp_path, make_record, put_shard, monkeypatch):
+    put_shard(tmp_path, [make_record()])
+    task = SheetTask(file=open_shards(tmp_path).files[0], row=0, folder=tmp_path)
+    assert write_sheet(task) is None
+
+    def senseless(sample):
+        raise ZeroDivisionError("no\nwidth")
+
+    monkeypatch.setattr(report, "contact_sheet", senseless)
+    error = write_sheet(task)
+    assert isinstance(error, UserError)
+    assert str(error).endswith("row 0: no contact sheet can be made (ZeroDivisionError: no width)")
 
 
 def test_long_and_odd_names_are_cut_and_cleaned():
