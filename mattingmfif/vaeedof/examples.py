@@ -93,11 +93,11 @@ class Examples:
         item = (self.noisy if disturbed and not among else self.clean)[epoch, index]
         frames, target = item["frames"], item["target"]
         boundary, gap = item["boundary"], item["sharpest_frame"] == NO_FRAME
-        if among:
+        if self.remade:
+            frames = self._remade(item, disturbed and not among, rng)
+        if among:  # without noise, which the target put among them would not have
             frames = target[None] if alone else np.concatenate([target[None], frames[1:]])
             boundary = gap = np.zeros_like(boundary)
-        elif self.remade:
-            frames = self._remade(item, disturbed, rng)
         weight = 1 + self.losses.boundary_weight * boundary + self.losses.gap_weight * gap
         weight = weight * (self.losses.untrusted_weight + (1 - self.losses.untrusted_weight) * item["trust"])
         pictures, aim = to_picture(frames), to_picture(target)

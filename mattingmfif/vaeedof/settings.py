@@ -165,7 +165,7 @@ class DataSettings:
     single_probability: float = 0.03  # of one sharp frame alone, which must come back
     whole_probability: float = 0.03  # that one of the frames is sharp everywhere, which must be returned
     boundary_probability: float = 0.5  # that a crop is centred on a boundary or gap pixel
-    disturb_probability: float = 1.0  # of the next four
+    disturb_probability: float = 1.0  # of the next four (none of noise and drift around a sharp frame)
     iso_least: float = 0.0  # sensor noise of the frames, drawn in stops between these two; 0 is none
     iso_most: float = 0.0
     exposure_drift_ev: float = 0.0  # most drift of a frame's exposure, either way

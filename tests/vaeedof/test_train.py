@@ -183,6 +183,16 @@ def test_a_frame_that_is_sharp_everywhere_is_drawn_among_the_others(small_datase
     assert (draw.weight == 1).all()
 
 
+def test_a_sharp_frame_stands_among_frames_of_the_model_that_is_learnt_from(small_dataset: Path) -> None:
+    options = {"whole_probability": 1.0, "single_probability": 0.0, "drop_probability": 0.0}
+    physical = _examples(small_dataset, **options)[0]
+    for degrade in ("hard-mask", "gaussian-srgb"):
+        draw = _examples(small_dataset, **options, degrade=degrade)[0]
+        assert np.array_equal(draw.pictures[0], draw.target)
+        assert np.array_equal(draw.target, physical.target)
+        assert not np.array_equal(draw.pictures[1], physical.pictures[1])
+
+
 @pytest.mark.parametrize("kind", ["iso", "exposure_drift_ev", "shift_px"])
 @pytest.mark.parametrize("degrade", ["physical", "hard-mask"])
 def test_frames_are_disturbed_as_often_as_asked_and_the_target_never(
