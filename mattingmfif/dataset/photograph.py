@@ -15,15 +15,15 @@ import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mattingmfif.dataset.alignment import aligned_mask
 from mattingmfif.dataset.camera import lens_of
 from mattingmfif.dataset.codes import codes_of
 from mattingmfif.dataset.layer_store import COLOUR_COLUMNS, DISTANCE_COLUMNS, KNOWN_COLUMNS, MATTE_COLUMNS
-from mattingmfif.dataset.reader import Sample
 from mattingmfif.dataset.sample import ALPHA_COLUMNS, NO_FRAME, SHARP_RADIUS_PX, CameraRecord, decode_depth
 from mattingmfif.dataset.shard_file import ShardFile
 from mattingmfif.dataset.tiff import Window
@@ -46,6 +46,9 @@ from mattingmfif.optics.scene import Coarse
 from mattingmfif.optics.sensor import vignetting_map
 from mattingmfif.pixels.colour import decode_srgb
 from mattingmfif.scene.sensor import with_highlights
+
+if TYPE_CHECKING:
+    from mattingmfif.dataset.reader import Sample  # whose frames are photographed here
 
 Codes = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
@@ -284,8 +287,6 @@ def _over_target(exposure: Exposure) -> npt.NDArray[np.bool_]:
     """The boundary of a frame as it lies over the target, from which breathing may have moved it."""
     if exposure.magnification == 1.0:
         return exposure.boundary
-    from mattingmfif.dataset.make import aligned_mask
-
     return aligned_mask(exposure.boundary, exposure.magnification)
 
 

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mattingmfif.dataset.make import alignment, codes_of, sensor_options
+from mattingmfif.dataset.alignment import alignment
+from mattingmfif.dataset.make import codes_of, sensor_options
 from mattingmfif.dataset.reader import Sample, open_shards
 from mattingmfif.dataset.recipe import load_recipe, parse_recipe
 from mattingmfif.optics import Sensor

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from mattingmfif import FocalStackDataset, open_shards
+from mattingmfif.dataset.alignment import aligned_mask
 from mattingmfif.dataset.camera import lens_of
 from mattingmfif.dataset.card import write_card
 from mattingmfif.dataset.check import check_folder
 from mattingmfif.dataset.layer_store import lowered, store_layers
-from mattingmfif.dataset.make import aligned_mask
 from mattingmfif.dataset.photograph import photograph
 from mattingmfif.dataset.retake import Retake
 from mattingmfif.dataset.sample import (
