@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from mattingmfif.dataset import build as build_module
 from mattingmfif.dataset import remote, run
@@ -292,6 +293,7 @@ def test_a_sample_that_kills_its_workers_elsewhere_is_left_out(
     s3: Any, small_photos: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Workers that do not see the folder of the machine which gives out the work, as on a cluster."""
+    get_reusable_executor(reuse=True).shutdown(wait=True)  # workers of earlier tests do not know of the fault
     monkeypatch.setenv("MATTINGMFIF_FAULT", "after-row:1")  # every worker dies after its first sample
     out = s3("killing")
     seen = build_module.run_tasks
