@@ -17,7 +17,7 @@ ROOMS = ["pixels", "photo", "matting", "optics", "scene", "dataset", "vaeedof", 
 
 #: the only files (or rooms) that may import a heavy library
 DOORS = {
-    "numba": ["optics/kernels.py", "dataset/kernels.py", "matting/kernels.py"],
+    "numba": ["optics/kernels.py", "optics/ray_kernels.py", "dataset/kernels.py", "matting/kernels.py"],
     "pymatting": ["matting/"],
     "rembg": ["matting/"],
     "onnxruntime": ["matting/"],
@@ -28,7 +28,7 @@ DOORS = {
     "dask": ["dataset/engines.py"],
     "distributed": ["dataset/engines.py"],
     "ray": ["dataset/engines.py"],
-    "torch": ["vaeedof/", "dataset/torch_loader.py"],
+    "torch": ["vaeedof/", "dataset/torch_loader.py", "dataset/tensors.py"],
     "safetensors": ["vaeedof/"],
     "click": ["cli/"],
 }

@@ -145,7 +145,7 @@ class FocalStackDataset:
             raise IndexError(f"index {index} of {len(self)}")
         item = self._made(epoch, index % len(self))
         if self.output == "torch":
-            from mattingmfif.dataset.torch_loader import as_tensors
+            from mattingmfif.dataset.tensors import as_tensors
 
             return as_tensors(item)
         return item

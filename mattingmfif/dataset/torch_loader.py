@@ -18,26 +18,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
-from mattingmfif.dataset.loader import FocalStackDataset, Item
+from mattingmfif.dataset.loader import FocalStackDataset
 from mattingmfif.dataset.stream import FocalStackStream
 from mattingmfif.errors import UserError
-
-#: arrays whose last axis is colour
-_COLOUR = ("frames", "target")
-
-
-def as_tensors(item: Item) -> Item:
-    """The item with tensors for arrays, colour channels in front of height and width; texts stay texts."""
-    result: Item = {}
-    for name, value in item.items():
-        if isinstance(value, np.ndarray):
-            array = np.moveaxis(value, -1, -3) if name in _COLOUR else value
-            result[name] = torch.from_numpy(np.ascontiguousarray(array))
-        elif isinstance(value, np.generic):
-            result[name] = torch.as_tensor(value.item(), dtype=torch.float32)
-        else:
-            result[name] = value
-    return result
 
 
 class FocalStackLoader:

@@ -7,6 +7,8 @@ In the order in which data flows:
     lens          a thin lens: distances -> signed blur radii in px
     psf           the image of a point for a radius
     scene         layers and scenes, the pinhole image
+    pyramid       a layer's planes where it is not transparent, and reduced
+    spectra       a window's transforms, kept for all frames
     blur          one layer blurred, flat or receding
     interaction   the correction where layers out of focus interact
     prepared      a scene packed once for a stack
@@ -14,7 +16,7 @@ In the order in which data flows:
     focus         where to focus
     sensor        light -> noisy, clipped codes
     refocus       a photo and a depth map -> a frame
-    kernels       every compiled loop
+    kernels, ray_kernels   every compiled loop
 """
 
 from __future__ import annotations

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.optics.aperture import Aperture, aperture_points
-from mattingmfif.optics.blur import MOST_SLOPE, RANGE_CELL, Pyramid
-from mattingmfif.optics.kernels import add_nodes, disagreeing, left_out_error, runs_of, trace_runs, trace_tilted
+from mattingmfif.optics.blur import MOST_SLOPE
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX
+from mattingmfif.optics.pyramid import RANGE_CELL, Pyramid
+from mattingmfif.optics.ray_kernels import add_nodes, disagreeing, left_out_error, runs_of, trace_runs, trace_tilted
 
 Float32 = npt.NDArray[np.float32]
 

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.optics.aperture import Aperture
-from mattingmfif.optics.blur import SLOPE_STEP, Box, Placed, Pyramid, Slopes, blur_flat, blur_receding
+from mattingmfif.optics.blur import SLOPE_STEP, Slopes, blur_flat, blur_receding
 from mattingmfif.optics.interaction import tolerance
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
+from mattingmfif.optics.pyramid import Box, Placed, Pyramid
 from mattingmfif.optics.scene import (
     Coarse,
     Layer,

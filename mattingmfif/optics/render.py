@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 from mattingmfif.errors import UserError
 from mattingmfif.optics.aperture import Aperture
-from mattingmfif.optics.blur import Box, Placed
 from mattingmfif.optics.field import fade_in, rows_of_cells
 from mattingmfif.optics.interaction import NODES_BEYOND_PX, Blurred, add_correction, node_step, tolerance
 from mattingmfif.optics.kernels import mark_varying, over_in_place
 from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX, ThinLens
 from mattingmfif.optics.prepared import CellView, PreparedLayer, PreparedScene, Radius, Shared, surfaces_of
 from mattingmfif.optics.psf import airy_kernel
+from mattingmfif.optics.pyramid import Box, Placed
 from mattingmfif.optics.scene import Scene, distance_ranges_m, matte_share, mean_light, premultiplied
 
 Float32 = npt.NDArray[np.float32]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from mattingmfif.optics.blur import Box, Pyramid
+from mattingmfif.optics.pyramid import Box, Pyramid
 
 Float32 = npt.NDArray[np.float32]
 

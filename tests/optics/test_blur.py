@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mattingmfif.optics.aperture import Aperture
-from mattingmfif.optics.blur import Pyramid, blur_flat
+from mattingmfif.optics.blur import blur_flat
+from mattingmfif.optics.pyramid import Pyramid
 from mattingmfif.optics.spectra import Spectra
 
 FRAME = (150, 190)
