@@ -144,7 +144,9 @@ def fuse_files(
     if not 64 <= tile_px <= 16384:
         raise UserError(f"--tile {tile_px}: allowed: 64 to 16384 px")
     written_suffix(output)
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    # before the work: nobody waits minutes for a result that cannot be written
+    folders = [Path(output).parent, *([Path(weights_folder)] if weights_folder is not None else [])]
+    _make_folders([*folders, *([Path(depth_file).parent] if depth_file is not None else [])])
     chosen, paths = choose_device(device), find_frames(inputs)
     model = load_fuser(checkpoint)
     stack = read_stack(paths, report)
@@ -161,12 +163,19 @@ def fuse_files(
     write_image(output, fusion.image_linear, stack.like, bits=stack.bits, strip_metadata=strip_metadata)
     if fusion.shares is not None:
         if weights_folder is not None:
-            Path(weights_folder).mkdir(parents=True, exist_ok=True)
             for number, (path, share) in enumerate(zip(paths, fusion.shares, strict=True), start=1):
                 _write_map(Path(weights_folder) / f"{number:02d}_{path.stem}.png", np.floor(share * 255 + 0.5))
         if depth_file is not None:
             _write_map(Path(depth_file), depth_order(fusion.shares))
     return Path(output)
+
+
+def _make_folders(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be made: {error.strerror or error}", EXIT_IO) from None
 
 
 def _aligned(stack: FileStack, align: str, report: Report) -> Sequence[Float32]:

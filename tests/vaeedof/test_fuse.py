@@ -144,6 +144,17 @@ def test_linear_frames_in_memory_are_fused(weights: Path) -> None:
     assert fusion.shares.shape == (2, 16, 24)
 
 
+def test_missing_output_folders_are_made(tmp_path: Path, weights: Path) -> None:
+    good, to = _save(tmp_path / "good.png", _photo()), tmp_path / "not" / "yet"
+    fuse_files(
+        [good, good], to / "f.png", checkpoint=weights, device="cpu", weights_folder=to / "maps" / "w",
+        depth_file=to / "maps" / "order.png", report=lambda _: None,
+    )  # fmt: skip
+    assert (to / "f.png").is_file()
+    assert (to / "maps" / "order.png").is_file()
+    assert len(list((to / "maps" / "w").iterdir())) == 2
+
+
 def test_what_cannot_be_fused_is_one_line_each(tmp_path: Path, weights: Path) -> None:
     good = _save(tmp_path / "good.png", _photo())
     wide = _save(tmp_path / "wide.png", _photo(75, 120))
@@ -170,7 +181,9 @@ def test_what_cannot_be_fused_is_one_line_each(tmp_path: Path, weights: Path) ->
         ([good, good], {"device": "abacus"}, "--device abacus"),
         ([good, good], {"tile_px": 3}, "--tile 3"),
         ([good, good], {"output": tmp_path / "f.xyz"}, "cannot write this kind"),
-        ([good, good], {"output": tmp_path / "no" / "f.png"}, "f.png"),
+        ([good, good], {"output": good / "f.png"}, "good.png: cannot be made"),
+        ([good, good], {"weights_folder": good}, "good.png: cannot be made"),
+        ([good, good], {"depth_file": good / "order.png"}, "good.png: cannot be made"),
     ]
     if not torch.cuda.is_available():
         cases.append(([good, good], {"device": "cuda"}, "no CUDA device"))
