@@ -256,7 +256,8 @@ class FrameMix(nn.Module):
 class PixelPath(nn.Module):
     """The output picture from source pixels: per fine band a mix over frames times a gain, the cells, a residual.
 
-    With one frame's score above all others, gain and residual 0, that frame's pixels pass unchanged.
+    With one frame's score above all others, gain and residual 0, that frame's pixels pass unchanged; so do those of a
+    frame that is alone, whatever was learnt.
     """
 
     def __init__(self, s: ModelSettings) -> None:
@@ -292,7 +293,9 @@ class PixelPath(nn.Module):
         residual = wide(F.pixel_shuffle(self.residual(F.relu(decoded)), self.stem_px))
         if not self.use_pixels:
             return residual, _shares(by_frame(scores[0], present), present)[:, :, 0]
-        gains = self._at_bands(self.gain(F.relu(decoded)))
+        several = (present.sum(1) > 1).to(wide(decoded).dtype)[:, None, None, None]  # alone there is nothing to mend
+        residual = residual * several
+        gains = self._at_bands(self.gain(F.relu(decoded)) * several)
         mixed, shares = [], []
         for k, band in enumerate(bands):
             own = sum(self.trust[k, j] * halved(cues[j], k - j) for j in range(k + 1))

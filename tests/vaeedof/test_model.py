@@ -97,6 +97,19 @@ def test_source_pixels_can_pass_unchanged(settings: ModelSettings) -> None:
         assert (model(frames) - frames[:, 1]).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("settings", [SMALL, CPU], ids=["stem2", "stem4"])
+def test_a_frame_that_is_alone_comes_back_whatever_was_learnt(settings: ModelSettings) -> None:
+    model, pictures = _awake(settings), _pictures(3)
+    present = torch.tensor([[False, True, False]])
+    with torch.no_grad():
+        assert (model(pictures, present) - pictures[:, 1]).abs().max() < 1e-5
+        assert (model(pictures[:, 1:2]) - pictures[:, 1]).abs().max() < 1e-5
+        both = torch.cat([pictures, pictures])  # others of the batch are mended all the same
+        fused = model(both, torch.cat([present, torch.ones_like(present)]))
+        assert (fused[0] - pictures[0, 1]).abs().max() < 1e-5
+        assert (fused[1] - model(pictures)[0]).abs().max() < 1e-5
+
+
 def test_an_untrained_network_already_takes_the_sharper_frame() -> None:
     picture = _pictures(1, 64, 64)[0]
     soft = smoothed(smoothed(picture, 1), 2)
