@@ -164,6 +164,16 @@ def _begin_worker() -> None:
     process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
 
 
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Inside the block Ctrl-C waits, and processes that begin there never see it, not even while they import."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Here:
     """One job: everything in this very process."""
 
@@ -195,14 +205,15 @@ class _Loky:
         self._resized = False
         queue = iter(indices)
         pending: dict[Any, int] = {}
-        executor = get_reusable_executor(
-            max_workers=min(self.jobs, len(indices)), timeout=300, env=_ONE_THREAD_ENV, initializer=_begin_worker
-        )
+        most = min(self.jobs, len(indices))
+        with _interrupts_wait():
+            executor = get_reusable_executor(most, timeout=300, env=_ONE_THREAD_ENV, initializer=_begin_worker)
 
         def send() -> None:
             index = None if self._resized else next(queue, None)
             if index is not None:
-                pending[executor.submit(_measured, work, index, tasks[index])] = index
+                with _interrupts_wait():
+                    pending[executor.submit(_measured, work, index, tasks[index])] = index
 
         try:
             for _ in range(self.jobs):

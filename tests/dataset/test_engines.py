@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -43,6 +44,10 @@ def two_built(small_photos: Path, tiny_recipe: Path, tmp_path_factory: pytest.Te
     out = tmp_path_factory.mktemp("two") / "out"
     assert build_two(small_photos, tiny_recipe, out, Engine()).samples == 2
     return out
+
+
+def blocked_signals(_: int) -> set[int]:
+    return signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_a_dask_cluster_of_two_workers_makes_the_same_bytes(
@@ -186,6 +191,19 @@ def faults_of_arrays(_: int) -> int:
 
 
 @pytest.mark.skipif(not hasattr(os, "confstr") or "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs glibc")
+def test_workers_begin_deaf_to_ctrl_c() -> None:
+    # blocked from their first instruction, so that none prints a traceback over its imports; the parent still hears it
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True)  # workers of other tests
+    blocked_here = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with open_workers(Engine(jobs=2)) as workers:
+        masks = [outcome.result for outcome in run_tasks(blocked_signals, [0, 1, 2], workers)]
+    assert all(signal.SIGINT in mask for mask in masks)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == blocked_here
+    assert signal.SIGINT not in blocked_here
+
+
 def test_memory_that_a_task_freed_serves_its_next_arrays() -> None:
     with open_workers(Engine(jobs=2)) as workers:
         for outcome in run_tasks(faults_of_arrays, [0, 1], workers):
