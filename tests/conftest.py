@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 
 import cv2
 import pytest
+
+# begun in the background (`pytest &`) Ctrl-C is ignored, by every process that the tests start, too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY_RECIPE = """schema = 1
 name = "tiny"
