@@ -15,6 +15,12 @@ PAD_PX, REACH = 2, 25
 
 
 @njit(cache=True, nogil=True)
+def cofactors(a, b, c, d, e, f):
+    """Of the symmetric matrix [[a, b, c], [b, d, e], [c, e, f]], in this order; over its determinant: the inverse."""
+    return d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b
+
+
+@njit(cache=True, nogil=True)
 def add_windows(photo, number, rows, columns, epsilon, stencils):
     """Add to `stencils` `[n,25]` the 3 x 3 windows of `photo` `[H,W,3]` around the pixels (rows, columns)."""
     apart = np.empty((9, 3))
@@ -43,8 +49,7 @@ def add_windows(photo, number, rows, columns, epsilon, stencils):
             e += g * v
             f += v * v
         # nine times the covariance, inverted by its cofactors
-        aa, bb, cc = d * f - e * e, c * e - b * f, b * e - c * d
-        dd, ee, ff = a * f - c * c, b * c - a * e, a * d - b * b
+        aa, bb, cc, dd, ee, ff = cofactors(a, b, c, d, e, f)
         whole = 1.0 / (a * aa + b * bb + c * cc)
         for i in range(9):
             r, g, v = apart[i, 0] * whole, apart[i, 1] * whole, apart[i, 2] * whole
@@ -225,8 +230,7 @@ def fit_lines(photo, target, rows, columns, epsilon, lines):
         a, b, c = s00 / 9 - m0 * m0 + epsilon, s01 / 9 - m0 * m1, s02 / 9 - m0 * m2
         d, e, f = s11 / 9 - m1 * m1 + epsilon, s12 / 9 - m1 * m2, s22 / 9 - m2 * m2 + epsilon
         t0, t1, t2 = t0 / 9 - m0 * mt, t1 / 9 - m1 * mt, t2 / 9 - m2 * mt
-        aa, bb, cc = d * f - e * e, c * e - b * f, b * e - c * d
-        dd, ee, ff = a * f - c * c, b * c - a * e, a * d - b * b
+        aa, bb, cc, dd, ee, ff = cofactors(a, b, c, d, e, f)
         whole = 1.0 / (a * aa + b * bb + c * cc)
         p0 = (aa * t0 + bb * t1 + cc * t2) * whole
         p1 = (bb * t0 + dd * t1 + ee * t2) * whole

@@ -228,7 +228,7 @@ def deleted_shards():
     return [name for name in names if name.endswith(".parquet (deleted)")]
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are listed by Linux only")
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists deleted files that are open")
 def test_verify_of_a_remote_folder_holds_no_shard_that_it_has_looked_at(tmp_path, put_shard):
     (tmp_path / "plan.json").write_text("{}")
     record = record_of(quality="fast")

@@ -74,6 +74,17 @@ def near(photo: Scanned, name: str, seed: int, bits: int = 20) -> Scanned:
     return scanned(name, int(photo.perceptual_hash, 16) ^ mask, f"{rng.getrandbits(256):064x}")
 
 
+def bridged(recipe: Recipe, names: tuple[str, str, str], *, one_split: bool) -> list[Scanned]:
+    """Two photographs too far apart to be near-duplicates, of one split or of two, and one that is near to both."""
+    first = replace(photos_of(1, seed=3)[0], path=names[0])
+    home = split_of(first.sha256, recipe.splits)
+    others = (near(first, names[1], seed=seed, bits=70) for seed in range(50))
+    other = next(item for item in others if (split_of(item.sha256, recipe.splits) == home) == one_split)
+    difference = int(first.perceptual_hash, 16) ^ int(other.perceptual_hash, 16)
+    half = sum(1 << k for k in [k for k in range(256) if difference >> k & 1][:35])
+    return [first, other, scanned(names[2], int(first.perceptual_hash, 16) ^ half, "c" * 64)]
+
+
 def test_photographs_that_are_added_move_none_of_those_that_were_there(recipe: Recipe) -> None:
     old = photos_of(60, seed=1)
     before, _ = settled(old, recipe)
@@ -87,15 +98,7 @@ def test_photographs_that_are_added_move_none_of_those_that_were_there(recipe: R
 
 
 def test_a_photograph_that_is_near_two_splits_is_refused_and_moves_neither(recipe: Recipe) -> None:
-    first = photos_of(1, seed=3, prefix="a")[0]
-    other = next(
-        item
-        for item in (near(first, "b.jpg", seed=seed, bits=70) for seed in range(50))
-        if split_of(item.sha256, recipe.splits) != split_of(first.sha256, recipe.splits)
-    )
-    difference = int(first.perceptual_hash, 16) ^ int(other.perceptual_hash, 16)
-    half = sum(1 << k for k in [k for k in range(256) if difference >> k & 1][:35])
-    bridge = scanned("c.jpg", int(first.perceptual_hash, 16) ^ half, "c" * 64)
+    first, other, bridge = bridged(recipe, ("a000.jpg", "b.jpg", "c.jpg"), one_split=False)
     alone, _ = settled([first, other], recipe)
     joined, refused = settled([first, other, bridge], recipe)
     assert refused == {"c.jpg": "near-duplicate-across-splits"}
@@ -103,15 +106,8 @@ def test_a_photograph_that_is_near_two_splits_is_refused_and_moves_neither(recip
 
 
 def test_groups_of_one_split_that_a_photograph_joins_become_one(recipe: Recipe) -> None:
-    first = photos_of(1, seed=3, prefix="a")[0]
-    other = next(
-        item
-        for item in (near(first, "b.jpg", seed=seed, bits=70) for seed in range(50))
-        if split_of(item.sha256, recipe.splits) == split_of(first.sha256, recipe.splits)
-    )
-    difference = int(first.perceptual_hash, 16) ^ int(other.perceptual_hash, 16)
-    half = sum(1 << k for k in [k for k in range(256) if difference >> k & 1][:35])
-    joined, refused = settled([first, other, scanned("c.jpg", int(first.perceptual_hash, 16) ^ half, "c" * 64)], recipe)
+    first, other, bridge = bridged(recipe, ("a000.jpg", "b.jpg", "c.jpg"), one_split=True)
+    joined, refused = settled([first, other, bridge], recipe)
     assert refused == {}
     assert {item.group for item in joined.values()} == {first.sha256}
     assert len({item.split for item in joined.values()}) == 1
@@ -160,15 +156,7 @@ def test_with_the_earlier_splits_known_nothing_that_is_added_moves_an_old_photog
 
 
 def test_a_new_photograph_near_two_old_splits_is_refused_whatever_its_name(recipe: Recipe) -> None:
-    first = photos_of(1, seed=3, prefix="m")[0]
-    other = next(
-        item
-        for item in (near(first, "n.jpg", seed=seed, bits=70) for seed in range(50))
-        if split_of(item.sha256, recipe.splits) != split_of(first.sha256, recipe.splits)
-    )
-    difference = int(first.perceptual_hash, 16) ^ int(other.perceptual_hash, 16)
-    half = sum(1 << k for k in [k for k in range(256) if difference >> k & 1][:35])
-    bridge = scanned("a.jpg", int(first.perceptual_hash, 16) ^ half, "c" * 64)
+    first, other, bridge = bridged(recipe, ("m000.jpg", "n.jpg", "a.jpg"), one_split=False)
     before, _ = settled([first, other], recipe)
     after, refused = settled([first, other, bridge], recipe, homes(before))
     assert refused == {"a.jpg": "near-duplicate-across-splits"}

@@ -134,7 +134,7 @@ def test_a_build_joins_estimated_depth_with_mattes_and_records_both_models(
     tmp_path, onnx_mean, tiny_recipe, mattingmfif
 ):
     if importlib.util.find_spec("rembg") is None:
-        pytest.skip("rembg is not installed")
+        pytest.skip("the extra rembg is not installed: a build with both networks cannot be made")
     from mattingmfif import open_shards
 
     photos, home = tmp_path / "photos", tmp_path / "home"
