@@ -1,5 +1,6 @@
 """A photograph becomes cut-outs (colour and alpha) and the plate behind them.
 
+accepted            arrays from outside, checked once
 contours, regions   where outlines lie on image edges; regions bounded by them
 classical, given, models   subjects: by edges, from the user's files, from a rembg model on disk; segment chooses
 trimap              known and unknown pixels

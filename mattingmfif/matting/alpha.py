@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mattingmfif.matting.accepted import accepted_srgb
 from mattingmfif.matting.laplacian import band_of, bring_up, relax, solve_exactly, solve_paths
 from mattingmfif.matting.trimap import UNKNOWN, Labels, grow_unsettled, labels_from_trimap
 from mattingmfif.matting.windows import Window, window_of
@@ -43,19 +44,22 @@ _AROUND_PX = 8
 
 
 def estimate_alpha(
-    photo_srgb: Float32,
-    trimap: npt.NDArray[np.generic],
+    photo_srgb: npt.ArrayLike,
+    trimap: npt.ArrayLike,
     *,
     solve_long_side_px: int = 960,
     full_solve_long_side_px: int = 2000,
 ) -> Float32:
     """Alpha `[H,W]` float32, 0..1, of a photograph `[H,W,3]` (sRGB 0..1) and a trimap 0 / 0.5 / 1 or 0 / 128 / 255.
 
-    Known pixels come back as exactly 0 or 1. A trimap without known foreground gives 0 in its band, one without known
-    background gives 1. Raises ValueError where the sizes differ or values are not finite.
+    The photo may also be uint8 or uint16 codes; both of any type and memory order. Known pixels come back as exactly
+    0 or 1. A trimap without known foreground gives 0 in its band, one without known background gives 1. Raises
+    ValueError where the sizes differ, values are not finite, or either is on another scale.
     """
+    if solve_long_side_px < 1:
+        raise ValueError(f"solve_long_side_px {solve_long_side_px}: at least 1 expected")
     return solve_fractions(
-        photo_srgb,
+        accepted_srgb(photo_srgb),
         labels_from_trimap(trimap),
         1,
         solve_long_side_px=solve_long_side_px,

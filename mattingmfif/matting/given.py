@@ -21,7 +21,13 @@ Mask = npt.NDArray[np.bool_]
 
 
 def subjects_from_user(photo_srgb: Float32, settings: MattingSettings, user: UserInput) -> Subjects:
-    """The user's subjects, the most explicit kind first: alpha, trimap, mask, scribbles, box."""
+    """The user's subjects, the most explicit kind first: alpha, trimap, mask, scribbles, box.
+
+    Raises ValueError for arrays of another size than the photo's.
+    """
+    for given in (*user.alphas, *user.masks, user.labels, user.scribbles):
+        if given is not None and np.shape(given) != photo_srgb.shape[:2]:
+            raise ValueError(f"user input {np.shape(given)} and photo {photo_srgb.shape} differ in size")
     small = reduced_photo(photo_srgb, settings.segment_long_side_px)
     labels: Labels | None = None
     masks: list[npt.NDArray[np.bool_ | np.float32]]

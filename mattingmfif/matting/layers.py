@@ -8,12 +8,14 @@ layer hides a farther one wholly, the farther one is continued by filling (and n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from mattingmfif.errors import Refused
+from mattingmfif.matting.accepted import accepted_linear, accepted_masks, accepted_srgb
 from mattingmfif.matting.alpha import solve_fractions
 from mattingmfif.matting.confidence import band_px, clipped_share, plate_ghosts, unexplained
 from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast
@@ -60,21 +62,27 @@ class Cutouts:
 
 
 def estimate_layers(
-    photo_linear: Float32,
+    photo_linear: npt.ArrayLike,
     subjects: Subjects,
     settings: MattingSettings | None = None,
     order: Sequence[int] | None = None,
     *,
-    photo_srgb: Float32 | None = None,
-    plate_linear: Float32 | None = None,
+    photo_srgb: npt.ArrayLike | None = None,
+    plate_linear: npt.ArrayLike | None = None,
 ) -> Cutouts:
     """The layers of a photograph `[H,W,3]` (linear, 0..1) given its subjects.
 
     `order` lists the subjects nearest first (default: the lower a subject reaches, the nearer it stands).
-    `plate_linear` is the user's own clean plate. Raises `Refused` where mattes fail their gates. Without subjects the
-    plate is the photo itself.
+    `plate_linear` is the user's own clean plate. Raises `Refused` where mattes fail their gates, ValueError for arrays
+    that differ in size or are on another scale. Without subjects the plate is the photo itself.
     """
     settings = settings or MattingSettings()
+    photo_linear = accepted_linear(photo_linear)
+    plate_linear = None if plate_linear is None else accepted_linear(plate_linear)
+    photo_srgb = linear_to_srgb(photo_linear) if photo_srgb is None else accepted_srgb(photo_srgb)
+    for name, other in (("plate", plate_linear), ("photo in sRGB", photo_srgb)):
+        if other is not None and other.shape != photo_linear.shape:
+            raise ValueError(f"{name} {other.shape} and photo {photo_linear.shape} differ in size")
     if not subjects.masks:
         return Cutouts(
             cutouts=[],
@@ -82,8 +90,8 @@ def estimate_layers(
             plate_known=np.ones(photo_linear.shape[:2], np.float32),
             residual={"mean": 0.0, "p99": 0.0, "max": 0.0},
         )
-    if photo_srgb is None:
-        photo_srgb = linear_to_srgb(photo_linear)
+    masks = accepted_masks(subjects.masks, photo_linear.shape, are_alphas=subjects.are_alphas)
+    subjects = replace(subjects, masks=masks, scores=subjects.scores or [{} for _ in masks])
     order = list(order) if order is not None else nearest_first(subjects)
     if sorted(order) != list(range(len(subjects.masks))):
         raise ValueError(f"order {order} does not list each of {len(subjects.masks)} subjects once")

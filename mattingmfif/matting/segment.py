@@ -6,13 +6,15 @@ found is `Refused`, with what was looked at in the detail.
 
 from __future__ import annotations
 
+import numpy.typing as npt
+
 from mattingmfif.errors import Refused, UserError
+from mattingmfif.matting.accepted import accepted_srgb
 from mattingmfif.matting.classical import classical_subjects
 from mattingmfif.matting.given import subjects_from_user
 from mattingmfif.matting.models import available_model, subjects_from_model
 from mattingmfif.matting.settings import MattingSettings
 from mattingmfif.matting.subjects import Subjects, UserInput
-from mattingmfif.pixels.colour import Float32
 
 
 def choose_segmenter(settings: MattingSettings, *, any_given: bool) -> tuple[str, str]:
@@ -27,13 +29,15 @@ def choose_segmenter(settings: MattingSettings, *, any_given: bool) -> tuple[str
 
 
 def find_subjects(
-    photo_srgb: Float32, settings: MattingSettings | None = None, user: UserInput | None = None
+    photo_srgb: npt.ArrayLike, settings: MattingSettings | None = None, user: UserInput | None = None
 ) -> Subjects:
     """The subjects of a photo `[H,W,3]` (sRGB 0..1). What the user gives always counts, before any segmenter.
 
-    Raises `Refused` with `no-subject`, or with the reason why a given matte cannot be used.
+    Raises `Refused` with `no-subject`, or with the reason why a given matte cannot be used; ValueError for a photo of
+    another shape or scale.
     """
     settings = settings or MattingSettings()
+    photo_srgb = accepted_srgb(photo_srgb)
     if user is not None and user.says_something:
         return subjects_from_user(photo_srgb, settings, user)
     segmenter = settings.segmenter

@@ -135,8 +135,11 @@ def _grey(file: Path, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _plane(file: Path, source_shape: tuple[int, int], target: tuple[int, int]) -> Float32:
     pixels = _grey(file, _load(file, source_shape, target))
-    plane = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    return _resized(plane, target)
+    top, high = np.iinfo(pixels.dtype).max, int(pixels.max())
+    if 0 < high < 0.05 * top:  # numbers of objects, or 8 bits in a file of 16
+        detail = f"{file.name}: its brightest pixel is {high} of {top}; the subject must be white ({top})"
+        raise Refused("empty-matte", detail, stage="matte")
+    return _resized(pixels.astype(np.float32) / np.float32(top), target)
 
 
 def _resized(plane: Float32, target: tuple[int, int]) -> Float32:
@@ -146,7 +149,11 @@ def _resized(plane: Float32, target: tuple[int, int]) -> Float32:
 
 
 def _trimap(file: Path, source_shape: tuple[int, int], target: tuple[int, int], *, strokes: bool = False) -> Labels:
-    labels = labels_from_trimap(_grey(file, _load(file, source_shape, target)))
+    pixels = _grey(file, _load(file, source_shape, target))
+    try:
+        labels = labels_from_trimap(pixels)
+    except ValueError as error:
+        raise Refused("matte-unreadable", f"{file.name}: {error}", stage="matte") from error
     if labels.shape == target:
         return labels
     # a reduced pixel is known where all its pixels agree; a thin stroke counts from a quarter of the pixel on
@@ -184,7 +191,10 @@ def _boxes(file: Path, source_shape: tuple[int, int], target: tuple[int, int]) -
             x0, y0, x1, y1 = (float(word) for word in words)
         except ValueError as error:
             raise Refused("box-invalid", f"{file.name} line {number}: x0 y0 x1 y1 expected", stage="matte") from error
-        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        if not (x0 < x1 and y0 < y1):
+            detail = f"{file.name} line {number}: x0 y0 x1 y1 with x0 < x1 and y0 < y1 expected"
+            raise Refused("box-invalid", detail, stage="matte")
+        if not (x0 >= 0 and x1 <= width and y0 >= 0 and y1 <= height):
             raise Refused(
                 "box-invalid", f"{file.name} line {number}: not inside the photo of {width}x{height}", stage="matte"
             )

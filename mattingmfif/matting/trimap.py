@@ -56,10 +56,20 @@ def labels_from_masks(masks: Sequence[Mask], inner_px: float, outer_px: float) -
     return labels
 
 
-def labels_from_trimap(trimap: npt.NDArray[np.generic]) -> Labels:
-    """Labels of one subject from a trimap 0 / 0.5 / 1 (float) or 0 / 128 / 255 (integer); in between is unknown."""
-    values = trimap.astype(np.float32)
-    top = np.float32(np.iinfo(trimap.dtype).max) if np.issubdtype(trimap.dtype, np.integer) else np.float32(1.0)  # type: ignore[type-var]
+def labels_from_trimap(trimap: npt.ArrayLike) -> Labels:
+    """Labels of one subject from a trimap `[H,W]` 0 / 0.5 / 1, 0 / 128 / 255, or all of 16 bits, of whatever type.
+
+    In between is unknown. The largest value says which it is. Raises ValueError for a trimap of another shape or scale.
+    """
+    given = np.asarray(trimap)
+    if given.ndim != 2 or given.dtype.kind not in "biuf":
+        raise ValueError(f"trimap of shape {given.shape} and type {given.dtype}: [H,W] numbers expected")
+    values = given.astype(np.float32)
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    tops = (1.0,) if given.dtype.kind == "b" else (255.0, 65535.0) if given.dtype.kind in "iu" else (1.0, 255.0)
+    top = next((top for top in tops if high <= 1.001 * top), None)
+    if top is None or not low >= 0 or (top == 255 and 0 < high <= 2):
+        raise ValueError(f"trimap with values from {low:g} to {high:g}: 0 / 0.5 / 1 or 0 / 128 / 255 expected")
     labels = np.full(values.shape, UNKNOWN, np.int16)
     labels[values <= 0.02 * top] = 0
     labels[values >= 0.98 * top] = 1

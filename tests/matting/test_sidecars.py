@@ -105,6 +105,22 @@ def _bad_box(path):
     (path / "fox.box.txt").write_text("10 10 5 20")
 
 
+def _box_outside(path):
+    (path / "fox.box.txt").write_text("10 10 61 20")
+
+
+def _mask_of_ones(path):
+    _write(path / "fox.mask.png", _disc(1))
+
+
+def _alpha_of_8_bits_in_16(path):
+    _write(path / "fox.alpha.png", _disc(255, np.uint16))
+
+
+def _trimap_of_labels(path):
+    _write(path / "fox.trimap.png", _disc(2))
+
+
 def _box_words(path):
     (path / "fox.box.txt").write_text("left top right bottom")
 
@@ -119,7 +135,11 @@ def _no_box(path):
         (_colour, "colour-matte", "fox.alpha.png"),
         (_other_size, "matte-size", "60x41.*60x40"),
         (_broken, "matte-unreadable", "fox.alpha.png"),
-        (_bad_box, "box-invalid", "line 1"),
+        (_bad_box, "box-invalid", "line 1.*x0 < x1"),
+        (_box_outside, "box-invalid", "line 1: not inside the photo of 60x40"),
+        (_mask_of_ones, "empty-matte", r"fox.mask.png: its brightest pixel is 1 of 255.*white \(255\)"),
+        (_alpha_of_8_bits_in_16, "empty-matte", "255 of 65535"),
+        (_trimap_of_labels, "matte-unreadable", "fox.trimap.png: .*0 / 128 / 255"),
         (_box_words, "box-invalid", "line 1"),
         (_no_box, "box-invalid", "no box"),
     ],
