@@ -17,11 +17,15 @@ from mattingmfif.vaeedof.settings import STRIDE_PX, ModelSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Parameters by part, and MACs of one fusion, of its encoding of all frames, and per output megapixel."""
+    """Parameters by part, and MACs of one fusion, of its encoding of all frames, and per output megapixel.
+
+    tiled_macs: with the skips that `fuse` computes again for each mix, without the halo of its tiles.
+    """
 
     parameters: dict[str, int]
     encode_macs: int
     total_macs: int
+    tiled_macs: int
     megapixels: float
     frames: int
 
@@ -36,7 +40,7 @@ class Cost:
         return (
             f"parameters: {sum(self.parameters.values()):,} ({parts})\n"
             f"{self.frames} frames of {self.megapixels:.2f} megapixels: {self.total_macs / 1e12:.3f} TMAC, "
-            f"of which encoding {self.encode_macs / 1e12:.3f}\n"
+            f"of which encoding {self.encode_macs / 1e12:.3f}; {self.tiled_macs / 1e12:.3f} frame by frame\n"
             f"per output megapixel: {self.macs_per_megapixel / 1e9:.1f} GMAC"
         )
 
@@ -48,6 +52,8 @@ def model_cost(settings: ModelSettings, height: int, width: int, frames: int) ->
         padded = [-(-side // STRIDE_PX) * STRIDE_PX for side in (height, width)]
         pictures = torch.empty(1, frames, 3, *padded)
     macs = {"encoder": 0, "all": 0}
+    levels = len(settings.strides_px) - 1
+    skips = [0] * levels  # of each level's features by themselves
 
     def count(name: str, layer: nn.Module) -> None:
         def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -59,6 +65,9 @@ def model_cost(settings: ModelSettings, height: int, width: int, frames: int) ->
             macs["all"] += work
             if name.startswith("encoder."):
                 macs["encoder"] += work
+                level = _skip_level(name)
+                if level is not None and level < levels:
+                    skips[level] += work
 
         layer.register_forward_hook(hook)
 
@@ -72,6 +81,18 @@ def model_cost(settings: ModelSettings, height: int, width: int, frames: int) ->
         parameters=parameters,
         encode_macs=macs["encoder"],
         total_macs=macs["all"],
+        # each level is mixed once and needs all finer ones; the pixel path asks for the finest once more
+        tiled_macs=macs["all"] + sum((levels - level) * work for level, work in enumerate(skips)) + skips[0],
         megapixels=height * width / 1e6,
         frames=frames,
     )
+
+
+def _skip_level(name: str) -> int | None:
+    """The level of skips that a layer of the encoder belongs to: 0 the finest, one too many for the latent's own."""
+    _, part, *rest = name.split(".")
+    if part == "stem":
+        return 0
+    if part not in ("stages", "downs"):
+        return None
+    return int(rest[0]) + (part == "downs")

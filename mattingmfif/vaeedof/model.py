@@ -14,6 +14,7 @@ halo: `Reach` says how far each part sees.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -99,11 +100,11 @@ class Encoder(nn.Module):
         self.downs = nn.ModuleList(conv3(a, b, stride=2) for a, b in zip(s.widths, s.widths[1:], strict=False))
         self.to_latent = conv1(s.widths[-1], latent_channels or s.latent_channels)
 
-    def skips(self, picture: Tensor) -> list[Tensor]:
-        """Features at the strides below 8, finest first."""
+    def skips(self, picture: Tensor, last: int | None = None) -> list[Tensor]:
+        """Features at the strides below 8, finest first, up to level `last`."""
         x = self.stem(F.pixel_unshuffle(picture, self.stem_px))
         found = []
-        for level, stage_ in enumerate(list(self.stages)[:-1]):
+        for level, stage_ in enumerate(list(self.stages)[: -1 if last is None else last + 1]):
             x = stage_(self.downs[level - 1](x) if level else x)
             found.append(x)
         return found
@@ -203,14 +204,14 @@ class LatentFusion(nn.Module):
             tokens = self._attended(torch.cat([latents.to(cues.dtype), cues], 2), present)
             heard = tokens[:, 1:].flatten(0, 1)
             own = own + wide(self.to_scores(heard)).reshape(own.shape)
-            blend = _shares(self.to_blend(heard).reshape(b, n, -1, h, w), present)
+            blend = shares_of(self.to_blend(heard).reshape(b, n, -1, h, w), present)
             latent = (blend * latents).sum(1) + self.to_latent(tokens[:, 0])
             guides = self.to_guide(heard).reshape(b, n, -1, h, w)
         else:
-            blend = _shares(torch.zeros_like(latents), present)
+            blend = shares_of(torch.zeros_like(latents), present)
             latent, guides = torch.zeros_like(latents[:, 0]), latents.new_zeros(b, n, self.to_guide.out_channels, h, w)
         parts = by_frame(torch.stack([*bands, base], 1), present)
-        cells = (_shares(own, present)[:, :, :, None] * parts).sum((1, 2))
+        cells = (shares_of(own, present)[:, :, :, None] * parts).sum((1, 2))
         return Fused(latent=latent, guides=guides, shares=blend.mean(2), cells=cells)
 
     def _attended(self, seen: Tensor, present: Tensor) -> Tensor:
@@ -225,7 +226,7 @@ class LatentFusion(nn.Module):
         return tokens
 
 
-def _shares(scores: Tensor, present: Tensor) -> Tensor:
+def shares_of(scores: Tensor, present: Tensor) -> Tensor:
     """Softmax of scores `[B,N,...]` over the frames that are present."""
     absent = (~present).to(scores.dtype).reshape(*present.shape, *[1] * (scores.ndim - 2))
     return torch.softmax(scores + absent * ABSENT, dim=1)
@@ -242,15 +243,22 @@ class FrameMix(nn.Module):
         self.from_guide = conv1(guide_channels, width // 2)
         self.score, self.value = conv1(width // 2, self.GROUPS), conv1(width, width)
 
-    def forward(self, decoded: Tensor, frames: Tensor, guides: Tensor, present: Tensor) -> Tensor:
-        """Decoded `[B,W,h,w]`, frames `[B,N,W,h,w]`, guides `[B,N,G,h,w]`: mixed features `[B,W,h,w]`."""
+    def opinions(self, asked: Tensor, frames: Tensor, guides: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the frames given, one or all: scores `[B,N,GROUPS,1,h,w]` and values `[B,N,GROUPS,W/GROUPS,h,w]`.
+
+        Asked `[B,W/2,h,w]`, of `from_decoder`, frames `[B,N,W,h,w]`, guides `[B,N,G,h,w]`.
+        """
         b, n, width, h, w = frames.shape
         flat = frames.flatten(0, 1)
         hidden = (self.from_frame(flat) + self.from_guide(guides.flatten(0, 1))).reshape(b, n, -1, h, w)
-        hidden = F.relu(hidden + self.from_decoder(decoded)[:, None])
-        shares = _shares(self.score(hidden.flatten(0, 1)).reshape(b, n, self.GROUPS, 1, h, w), present)
-        values = self.value(flat).reshape(b, n, self.GROUPS, width // self.GROUPS, h, w)
-        return (shares * values).sum(1).reshape(b, width, h, w)
+        hidden = F.relu(hidden + asked[:, None])
+        scores = self.score(hidden.flatten(0, 1)).reshape(b, n, self.GROUPS, 1, h, w)
+        return scores, self.value(flat).reshape(b, n, self.GROUPS, width // self.GROUPS, h, w)
+
+    def forward(self, decoded: Tensor, frames: Tensor, guides: Tensor, present: Tensor) -> Tensor:
+        """The mixed features `[B,W,h,w]` of all frames, given what is decoded so far; the rest as in `opinions`."""
+        scores, values = self.opinions(self.from_decoder(decoded), frames, guides)
+        return (shares_of(scores, present) * values).sum(1).flatten(1, 2)
 
 
 class PixelPath(nn.Module):
@@ -275,6 +283,37 @@ class PixelPath(nn.Module):
         self.residual = zeroed(conv3(width, 3 * s.stem_px**2))
         self.trust = nn.Parameter(first_trust(FINE, FINE, 0, TRUST))
 
+    def energies(self, bands: list[Tensor], like: Tensor) -> list[Tensor]:
+        """Log energies `[B,N,1,..]` of the fine bands of the frames `[B,N,..]` of `like`."""
+        return [by_frame(log_energy(band), like) for band in bands]
+
+    def opinions(self, asked: Tensor, frames: Tensor, guides: Tensor, cues: list[Tensor]) -> list[Tensor]:
+        """Scores `[B,N,1,..]` of the frames given, one or all, in each fine band.
+
+        Asked `[B,S,h,w]`, of `from_decoder`, frames `[B,N,W,h,w]`, guides `[B,N,G,h,w]` at the stem's stride;
+        cues: log energies less their mean over all frames `[B,N,1,..]`, a band each.
+        """
+        hidden = by_frame(self.from_frame(frames.flatten(0, 1)) + self.from_guide(guides.flatten(0, 1)), guides)
+        hidden = hidden + asked[:, None]
+        flat = [cue.flatten(0, 1) for cue in cues]
+        if self.use_pixels:
+            hidden = hidden + by_frame(self.from_sharpness(self._at_stem(flat)), guides)
+        scores = self._at_bands(self.score(F.relu(self.near(F.relu(hidden).flatten(0, 1)))))
+        if self.use_pixels:
+            own = [sum(self.trust[k, j] * halved(flat[j], k - j) for j in range(k + 1)) for k in range(FINE)]
+            scores = [score + heard for score, heard in zip(scores, own, strict=True)]
+        return [by_frame(score, guides) for score in scores]
+
+    def finish(self, mixed: list[Tensor], decoded: Tensor, cells: Tensor, several: Tensor) -> Tensor:
+        """The picture `[B,3,H,W]` from the mixed fine bands and the cells; several `[B]`: more than one frame."""
+        residual = wide(F.pixel_shuffle(self.residual(F.relu(decoded)), self.stem_px))
+        if not self.use_pixels:
+            return residual
+        alone_is_whole = several.to(residual.dtype)[:, None, None, None]  # alone there is nothing to mend
+        gains = self._at_bands(self.gain(F.relu(decoded)) * alone_is_whole)
+        mended = [band * (1 + gain) for band, gain in zip(mixed, gains, strict=True)]
+        return joined(mended, wide(cells)) + residual * alone_is_whole
+
     def forward(
         self, pictures: Tensor, decoded: Tensor, frames: Tensor, guides: Tensor, cells: Tensor, present: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -282,26 +321,14 @@ class PixelPath(nn.Module):
 
         The rest at the stem's stride.
         """
-        hidden = by_frame(self.from_frame(frames.flatten(0, 1)) + self.from_guide(guides.flatten(0, 1)), guides)
-        hidden = hidden + self.from_decoder(decoded)[:, None]
         visible = wide(torch.where(present[:, :, None, None, None], pictures, torch.zeros_like(pictures)))
         bands, _ = fine_bands(visible.flatten(0, 1))
-        cues = [relative(by_frame(log_energy(band), present), present).flatten(0, 1) for band in bands]
-        if self.use_pixels:
-            hidden = hidden + by_frame(self.from_sharpness(self._at_stem(cues)), guides)
-        scores = self._at_bands(self.score(F.relu(self.near(F.relu(hidden).flatten(0, 1)))))
-        residual = wide(F.pixel_shuffle(self.residual(F.relu(decoded)), self.stem_px))
-        if not self.use_pixels:
-            return residual, _shares(by_frame(scores[0], present), present)[:, :, 0]
-        several = (present.sum(1) > 1).to(wide(decoded).dtype)[:, None, None, None]  # alone there is nothing to mend
-        residual = residual * several
-        gains = self._at_bands(self.gain(F.relu(decoded)) * several)
-        mixed, shares = [], []
-        for k, band in enumerate(bands):
-            own = sum(self.trust[k, j] * halved(cues[j], k - j) for j in range(k + 1))
-            shares.append(_shares(by_frame(scores[k] + own, present), present))
-            mixed.append((shares[k] * by_frame(band, present)).sum(1) * (1 + gains[k]))
-        return joined(mixed, wide(cells)) + residual, shares[0][:, :, 0]
+        cues = [relative(energy, present) for energy in self.energies(bands, present)]
+        shares = [
+            shares_of(score, present) for score in self.opinions(self.from_decoder(decoded), frames, guides, cues)
+        ]
+        mixed = [(share * by_frame(band, present)).sum(1) for share, band in zip(shares, bands, strict=True)]
+        return self.finish(mixed, decoded, cells, present.sum(1) > 1), shares[0][:, :, 0]
 
     def _at_stem(self, maps: list[Tensor]) -> Tensor:
         """One map `[M,1,..]` a fine band as channels at the stem's stride."""
@@ -336,21 +363,21 @@ class Decoder(nn.Module):
         features: Tensor = self.stages[-1](self.from_latent(latent))
         return features
 
-    def finish(
-        self, x: Tensor, mixes: nn.ModuleList | None, skips: list[Tensor], guides: Tensor, present: Tensor
-    ) -> Tensor:
-        """Features at the stem's stride from those at stride 8."""
+    def finish(self, x: Tensor, mixed: Callable[[int, Tensor], Tensor] | None = None) -> Tensor:
+        """Features at the stem's stride from those at stride 8.
+
+        mixed: the frames' features mixed into one, given the level (0 the finest) and what is decoded so far.
+        """
         for level in range(len(self.ups) - 1, -1, -1):
             x = F.interpolate(self.ups[level](F.relu(x)), scale_factor=2.0, mode="nearest")
-            if mixes is not None and self.use_skips:
-                x = x + mixes[level](x, skips[level], guides_at(guides, x), present)
+            if mixed is not None and self.use_skips:
+                x = x + mixed(level, x)
             x = self.stages[level](x)
         return x
 
     def forward(self, latent: Tensor) -> Tensor:
         """The picture `[B,3,H,W]` that the latent alone holds."""
-        empty = latent.new_zeros(0)
-        x = self.finish(self.deepest(latent), None, [], empty, empty)
+        x = self.finish(self.deepest(latent))
         return F.pixel_shuffle(self.picture(F.relu(x)), self.stem_px)
 
 
@@ -387,7 +414,12 @@ class VAEEDOF(nn.Module):
         """Picture `[B,3,H,W]` and finest-band shares `[B,N,H,W]` from fused latents and the frames' pictures."""
         flat = self.encoder.skips(pictures.flatten(0, 1)) if skips is None else skips
         found = [by_frame(skip, pictures) for skip in flat]
-        x = self.decoder.finish(self.decoder.deepest(fused.latent), self.mixes, found, fused.guides, present)
+
+        def mixed(level: int, x: Tensor) -> Tensor:
+            features: Tensor = self.mixes[level](x, found[level], guides_at(fused.guides, x), present)
+            return features
+
+        x = self.decoder.finish(self.decoder.deepest(fused.latent), mixed)
         picture, shares = self.pixels(pictures, x, found[0], guides_at(fused.guides, x), fused.cells, present)
         return picture, shares
 

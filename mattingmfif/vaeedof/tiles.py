@@ -1,8 +1,9 @@
 """Fusing a stack of any size tile by tile, in two passes, equal to the whole picture.
 
 Pass one encodes frame by frame and keeps the latents (1/64 of the pixels). They are fused once. Pass two goes over
-output tiles: it computes the frames' skips again inside the tile and its halo, and decodes. Tiles start at multiples
-of 8 and carry the halo that `VAEEDOF.reach` states; nothing in the network is global, so what a tile keeps is what the
+output tiles: it computes the frames' skips again inside the tile and its halo, frame by frame into running softmax
+sums (`running.py`), and decodes; no tile holds the features of more than one frame. Tiles start at multiples of 8 and
+carry the halo that `VAEEDOF.reach` states; nothing in the network is global, so what a tile keeps is what the
 whole picture would have there. A device that runs out of memory gets smaller tiles.
 
 Pictures: float32 `[N,3,H,W]` in -1..1 on the CPU; any H and W (reflected up to a multiple of 8 and cut again).
@@ -20,9 +21,10 @@ from torch import Tensor
 from mattingmfif.errors import EXIT_IO, UserError
 from mattingmfif.vaeedof.device import autocast
 from mattingmfif.vaeedof.model import VAEEDOF, Fused
+from mattingmfif.vaeedof.running import decode_by_frame
 from mattingmfif.vaeedof.settings import STRIDE_PX
 
-TILE_PX = 768
+TILE_PX = 1024
 LEAST_TILE_PX = 64
 Report = Callable[[str], None]
 
@@ -127,7 +129,6 @@ def _fuse(
     padded = _padded(pictures)
     full_height, full_width = padded.shape[-2:]
     reach = model.reach()
-    present = torch.ones(1, n, dtype=torch.bool, device=device)
     with autocast(device, precision):
         fused = _fuse_latents(
             model, _latents(model, padded, device, tile_px, reach.latent_px), reach.fusion_px, tile_px
@@ -141,10 +142,11 @@ def _fuse(
                 shares=_cut(fused.shares, y, x, STRIDE_PX),
                 cells=_cut(fused.cells, y, x, STRIDE_PX),
             )
-            found, mix = model.decode(part, _cut(padded, y, x)[None].to(device), present)
+            pixels = _cut(padded, y, x).to(device)[None]
+            found, mix = decode_by_frame(model, part, torch.split(pixels, 1, 1), with_shares=with_shares)
             own = (..., slice(y.start, y.stop), slice(x.start, x.stop))
             picture[own] = found[0, :, y.inside, x.inside].float().cpu()
-            if shares is not None:
+            if shares is not None and mix is not None:
                 shares[own] = mix[0, :, y.inside, x.inside].float().cpu()
     keep = (..., slice(0, height), slice(0, width))
     return FusedStack(picture=picture[keep], shares=None if shares is None else shares[keep])
@@ -168,11 +170,11 @@ def _latents(model: VAEEDOF, pictures: Tensor, device: torch.device, tile_px: in
 
 
 def _fuse_latents(model: VAEEDOF, latents: Tensor, halo_px: int, tile_px: int) -> Fused:
-    """The fused latents, by tiles in latent space twice as wide as the picture's: attention over frames is hungry."""
+    """The fused latents, by tiles: attention holds the tokens of all frames, the most memory that the network takes."""
     height, width = latents.shape[-2] * STRIDE_PX, latents.shape[-1] * STRIDE_PX
     present = torch.ones(latents.shape[:2], dtype=torch.bool, device=latents.device)
     whole: dict[str, Tensor] = {}
-    for y, x in _tiles(height, width, 2 * tile_px, halo_px):
+    for y, x in _tiles(height, width, tile_px, halo_px):
         part = model.fuse_latents(_cut(latents, y, x, STRIDE_PX), present)
         rows, columns = (slice(s.inside.start // STRIDE_PX, s.inside.stop // STRIDE_PX) for s in (y, x))
         place = (slice(y.start // STRIDE_PX, y.stop // STRIDE_PX), slice(x.start // STRIDE_PX, x.stop // STRIDE_PX))

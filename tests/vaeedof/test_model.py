@@ -20,9 +20,10 @@ from mattingmfif.vaeedof.bands import (  # noqa: E402
     view,
 )
 from mattingmfif.vaeedof.cost import model_cost  # noqa: E402
-from mattingmfif.vaeedof.model import VAEEDOF  # noqa: E402
+from mattingmfif.vaeedof.model import VAEEDOF, FusionLayer  # noqa: E402
 from mattingmfif.vaeedof.reach import Reach  # noqa: E402
 from mattingmfif.vaeedof.settings import ModelSettings  # noqa: E402
+from mattingmfif.vaeedof.tiles import fuse_pictures  # noqa: E402
 
 SMALL = ModelSettings(
     stem_px=2, widths=(8, 12, 16), blocks=(1, 1, 1), latent_channels=4, fusion_width=16, score_width=8
@@ -228,6 +229,24 @@ def test_macs_of_one_convolution_are_its_closed_form() -> None:
     down = 16 * 16 * 8 * 12 * 9 + 8 * 8 * 12 * 16 * 9
     blocks = 2 * 9 * (32 * 32 * 8 * 8 + 16 * 16 * 12 * 12 + 8 * 8 * 16 * 16)
     assert one.encode_macs == stem + down + blocks + 8 * 8 * 16 * 4
+
+
+@pytest.mark.parametrize("settings", [SMALL, CPU], ids=["stem2", "stem4"])
+def test_macs_frame_by_frame_are_those_that_fusing_takes(settings: ModelSettings) -> None:
+    model, taken = VAEEDOF(settings), [0]
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if isinstance(module, torch.nn.Conv2d):
+            taken[0] += output.numel() * module.weight[0].numel()
+        else:
+            b, t, d, h, w = inputs[0].shape
+            taken[0] += 2 * b * t * t * d * h * w
+
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d | FusionLayer):
+            layer.register_forward_hook(count)
+    fuse_pictures(model, torch.zeros(3, 3, 64, 72), tile_px=128)
+    assert model_cost(settings, 64, 72, 3).tiled_macs == taken[0]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch", reason="VAEEDOF needs torch (extra `train`)
 from mattingmfif.errors import UserError  # noqa: E402
 from mattingmfif.vaeedof import tiles  # noqa: E402
 from mattingmfif.vaeedof.model import VAEEDOF  # noqa: E402
+from mattingmfif.vaeedof.running import RunningMix  # noqa: E402
 from mattingmfif.vaeedof.settings import ModelSettings  # noqa: E402
 
 SMALL = ModelSettings(
@@ -44,6 +45,27 @@ def test_tiles_equal_the_whole_picture(settings: ModelSettings, tile_px: int) ->
     assert (fused.shares.sum(0) - 1).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("settings", [SMALL, CPU], ids=["stem2", "stem4"])
+def test_no_layer_meets_two_frames_of_full_size_at_once(settings: ModelSettings) -> None:
+    model, rows = _awake(settings), []
+    for part in (model.encoder, model.mixes, model.pixels):
+        for layer in part.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
+    tiles.fuse_pictures(model, _stack(7, 64, 72), with_shares=True)
+    assert set(rows) == {1}
+
+
+def test_a_running_mix_is_the_softmax_mean_whatever_the_scores() -> None:
+    draws = torch.Generator().manual_seed(1)
+    scores = torch.randn(5, 1, 4, 6, generator=draws) * torch.tensor([1.0, 30.0, 1e4, 1e-3]).reshape(4, 1)
+    values = torch.randn(5, 3, 4, 6, generator=draws)
+    mix = RunningMix()
+    for score, value in zip(scores, values, strict=True):
+        mix.add(score, value)
+    assert (mix.mean() - (torch.softmax(scores, 0) * values).sum(0)).abs().max() < 1e-6
+
+
 def test_a_halo_one_cell_too_small_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     model, pictures = _awake(SMALL), _stack(2, 160, 160)
     with torch.no_grad():
@@ -76,14 +98,14 @@ def test_spans_cover_an_axis_once_and_start_at_multiples_of_eight() -> None:
 def test_out_of_memory_is_answered_with_smaller_tiles_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     model, pictures = _awake(CPU), _stack(2, 264, 264)
     whole = tiles.fuse_pictures(model, pictures, tile_px=512).picture
-    real = model.decode
+    real = tiles.decode_by_frame
 
-    def hungry(fused, cut, present, skips=None):
-        if cut.shape[-1] > 230:
+    def hungry(model, fused, pictures, **options):
+        if pictures[0].shape[-1] > 230:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
-        return real(fused, cut, present, skips)
+        return real(model, fused, pictures, **options)
 
-    monkeypatch.setattr(model, "decode", hungry)
+    monkeypatch.setattr(tiles, "decode_by_frame", hungry)
     said: list[str] = []
     small = tiles.fuse_pictures(model, pictures, tile_px=512, report=said.append).picture
     assert (small - whole).abs().max() < 1e-5
@@ -93,10 +115,10 @@ def test_out_of_memory_is_answered_with_smaller_tiles_and_said(monkeypatch: pyte
 def test_out_of_memory_at_the_smallest_tile_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     model = _awake(CPU)
 
-    def starved(*_: object) -> None:
+    def starved(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(model, "decode", starved)
+    monkeypatch.setattr(tiles, "decode_by_frame", starved)
     with pytest.raises(UserError, match="out of memory"):
         tiles.fuse_pictures(model, _stack(2, 64, 64), tile_px=128)
 
@@ -104,10 +126,10 @@ def test_out_of_memory_at_the_smallest_tile_is_one_line(monkeypatch: pytest.Monk
 def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     model = _awake(CPU)
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(model, "decode", broken)
+    monkeypatch.setattr(tiles, "decode_by_frame", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         tiles.fuse_pictures(model, _stack(2, 64, 64))
 
