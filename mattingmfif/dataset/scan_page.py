@@ -34,7 +34,7 @@ figcaption { font-size: .85em; color: #555 }
 table { border-collapse: collapse; font-size: .88em; margin: .4em 0 }
 td, th { padding: .1em .8em .1em 0; text-align: left }
 .failed { color: #a1261c; font-weight: 600 }
-code { background: #f1f1f1; padding: .1em .3em; overflow-wrap: anywhere }
+code { background: #f1f1f1; padding: .1em .3em; overflow-wrap: anywhere; white-space: pre-wrap }
 """
 
 
@@ -129,10 +129,12 @@ def _section(item: Judgement, names: Sequence[str]) -> str:
         f"<td>{'at most' if score.upper else 'at least'} {score.threshold:.3g}</td></tr>"
         for score in sorted(item.scores, key=lambda score: score.distance)
     )
-    other = _csv_line(item.path, "refuse" if item.kept else "keep")
+    other = ""
+    if item.reason != "bad-name":  # no line of a text file can name it
+        other = f"<p><code>{escape(_csv_line(item.path, 'refuse' if item.kept else 'keep'))}</code></p>"
     return (
         f'<section><h2><span class="{verdict}">{verdict}{escape(said)}</span> {escape(printable(item.path))}</h2>'
-        f"<p>{escape(printable(why))}</p>{figures}<table>{rows}</table><p><code>{escape(other)}</code></p></section>\n"
+        f"<p>{escape(printable(why))}</p>{figures}<table>{rows}</table>{other}</section>\n"
     )
 
 

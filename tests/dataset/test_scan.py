@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -89,6 +90,14 @@ def test_the_page_opens_without_a_network_and_escapes_what_comes_from_data(judge
     assert "class=failed><td>soft share" in text
     write_page(judgements[:1], tmp_path / "page")  # the same folder again
     assert len(list((tmp_path / "page" / "pictures").iterdir())) == len(judgements[0].pictures)
+
+
+def test_a_name_that_is_no_text_is_shown_too(judgements, tmp_path):
+    judgement = next(item for item in judgements if item.path == "torn.jpg")
+    named = replace(judgement, path="bad\udcff.jpg", reason="bad-name")
+    page = write_page([named], tmp_path / "page").read_text()
+    assert "bad .jpg" in page
+    assert "bad .jpg,keep" not in page  # overrides.csv is UTF-8: no line in it can name the file
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(judgements, tmp_path):
