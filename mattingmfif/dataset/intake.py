@@ -32,7 +32,7 @@ from mattingmfif.photo.duplicates import perceptual_hash
 from mattingmfif.photo.gates import SharpnessReport, check_parts, check_sharpness, check_size, clean_grain
 from mattingmfif.photo.images import file_sha256, open_photo
 from mattingmfif.photo.overrides import OVERRIDES_FILE, Override
-from mattingmfif.photo.sources import LICENCE_FILE, Licence, is_sidecar
+from mattingmfif.photo.sources import LICENCE_FILE, Licence, as_text, is_sidecar
 from mattingmfif.pixels.colour import Float32, linear_to_srgb, srgb_to_linear
 from mattingmfif.scene.in_place import DepthMap, order_by_depth
 from mattingmfif.scene.settings import DepthSettings
@@ -401,7 +401,7 @@ def input_files(paths: list[str], inputs: Inputs) -> tuple[tuple[str, str], ...]
     for name in _LISTS:
         if (src / name).is_file():
             files[name] = src / name
-    return tuple(sorted((name, _digest(file)) for name, file in files.items()))
+    return tuple(sorted((as_text(name), _digest(file)) for name, file in files.items()))
 
 
 def _remote_input_files(paths: list[str], inputs: Inputs) -> tuple[tuple[str, str], ...]:

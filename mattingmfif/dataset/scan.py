@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -12,6 +12,7 @@ from mattingmfif.dataset.intake import Scanned, ScanTask
 from mattingmfif.dataset.plan import Plan, Reject, Source, split_of
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.photo.duplicates import NEAR_DUPLICATE_BITS
+from mattingmfif.photo.sources import as_text
 
 #: hashes that differ by at most this many of 256 bits are the same picture, saved again
 SAME_PICTURE_BITS = 6
@@ -78,6 +79,7 @@ def settle(
                 overruled=item.overruled,
             )
         )
+    rejects = [replace(item, path=as_text(item.path)) for item in rejects]
     return tuple(sources), tuple(sorted(rejects, key=lambda item: item.path))
 
 

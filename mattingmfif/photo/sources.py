@@ -51,6 +51,11 @@ def names_photo(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in FORMATS_OF_SUFFIX and not hidden and not is_sidecar(path)
 
 
+def as_text(path: str) -> str:
+    """A relative path as it can stand in a file of text: bytes that are no UTF-8 as escapes."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def find_photos(src: Path | str, follow_links: bool = False, exclude: Iterable[Path] = ()) -> list[str]:
     """Relative paths of all photographs under `src`, sorted; hidden files, sidecars and links that lead out are not.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from mattingmfif.dataset.engines import Engine, open_workers
 from mattingmfif.dataset.intake import Inputs, Scanned, ScanTask, examine
+from mattingmfif.dataset.planning import Request, make_plan
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.errors import REASONS, Refused
 from mattingmfif.matting.layers import estimate_layers
@@ -241,3 +244,19 @@ def test_matting_itself_gives_finite_layers_or_a_reason_for_any_shape(shape):
             assert np.isfinite(cutout.colour_linear).all()
             assert np.isfinite(list(cutout.scores.values())).all()
     assert all(reasons)
+
+
+def test_a_name_that_is_no_text_is_refused_and_costs_no_other_photograph(tmp_path, small_photos, tiny_recipe):
+    content = (small_photos / "coffee.png").read_bytes()
+    for name in (b"bad\xff.png", b"good.png"):
+        try:
+            (tmp_path / os.fsdecode(name)).write_bytes(content)
+        except OSError:
+            pytest.skip("this file system holds only names of UTF-8")
+    recipe = load_recipe(str(tiny_recipe)).replaced({"matting.segmenter": "classical"})
+    with open_workers(Engine(jobs=1)) as workers:
+        request = Request(src=tmp_path, out=tmp_path / "out", recipe=recipe)
+        plan, _ = make_plan(request, workers, lambda step: None)
+    assert [source.path for source in plan.sources] == ["good.png"]
+    assert [(reject.path, reject.reason) for reject in plan.rejects] == [("bad\\udcff.png", "bad-name")]
+    assert plan.to_json().encode()
