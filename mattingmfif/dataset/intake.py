@@ -347,6 +347,8 @@ def examine(task: ScanTask) -> tuple[Scanned | Reject, Prepared | None, Subjects
         try:
             found = prepared.subjects(recipe)
             subjects = len(found.masks)
+            if found.left_out:
+                why = f"{found.left_out} of the subjects given are left out: the recipe takes {subjects} at most"
             for number, subject in enumerate(found.scores):
                 scores |= {f"subject_{number}_{name}": round(float(value), 4) for name, value in subject.items()}
         except Refused as refused:

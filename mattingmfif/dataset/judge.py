@@ -74,9 +74,18 @@ def judge(task: JudgeTask) -> Judgement:
     reason, detail = ("", verdict.why_no_subject) if isinstance(verdict, Scanned) else (verdict.reason, verdict.detail)
     cutouts: Cutouts | None = None
     if prepared is not None and subjects is not None:
-        cutouts, trouble = _taken_apart(prepared, subjects, scan.recipe)
+        overruled = isinstance(verdict, Scanned) and verdict.overruled
+        cutouts, trouble = _taken_apart(prepared, subjects, lenient(scan.recipe) if overruled else scan.recipe)
         if trouble is not None and not reason:
-            reason, detail = trouble.reason, f"{trouble.detail}; it becomes a ground without subjects"
+            reason, detail = trouble.reason, trouble.detail
+            if prepared.user_input_given:  # a person asked for this matte: the build does not drop it in silence
+                kept = False
+            elif prepared.depth is not None:
+                detail = f"{detail}; its depth map makes the scene"
+            elif scan.recipe.scene.without_subject == "refuse":
+                kept, reason = False, "no-usable-subject"
+            else:
+                detail = f"{detail}; it becomes a ground without subjects"
     pictures: list[Picture] = []
     if prepared is not None:
         pictures += [thumbnail_of(prepared), *depth_pictures(prepared)]

@@ -5,10 +5,7 @@ Nothing here writes.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,15 +17,13 @@ from mattingmfif.dataset.plan import Plan, differences, plan_identity, plan_samp
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.dataset.remote import mirrored, walk
 from mattingmfif.dataset.scan import homes_of, settle
+from mattingmfif.dataset.strays import refuse_strays
 from mattingmfif.errors import EXIT_FAULTS, UserError
 from mattingmfif.matting.depth_model import check_depth_model
 from mattingmfif.matting.models import needed_model
 from mattingmfif.matting.segment import choose_segmenter
 from mattingmfif.photo.overrides import read_overrides, refuse_unknown_paths
-from mattingmfif.photo.sources import find_photos, names_photo, read_licences
-
-#: endings of files that say something about a photograph
-SIDECAR_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".npy", ".pfm", ".exr", ".txt"}
+from mattingmfif.photo.sources import find_photos, find_sidecars, names_photo, read_licences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +181,7 @@ def scan_tasks(request: Request, paths: list[str], inputs: Inputs) -> list[ScanT
 def photos_and_inputs(request: Request) -> tuple[list[str], Inputs]:
     """Relative paths of the photographs asked for, and where they and what belongs to them lie.
 
-    Raises UserError where there are none, or a file in --mattes or --depth belongs to none.
+    Raises UserError where there are none, or a file beside them, in --mattes or in --depth belongs to none.
     """
     found = _photos(request)
     paths = found[: request.limit]
@@ -197,7 +192,8 @@ def photos_and_inputs(request: Request) -> tuple[list[str], Inputs]:
             exit_code=EXIT_FAULTS,
         )
     inputs = inputs_of(request)
-    refuse_strays(found, inputs)
+    beside = [] if is_remote(request.src) else find_sidecars(request.src, request.follow_links, _folders_aside(request))
+    refuse_strays(found, inputs, beside)
     with lists_at_hand(request.src) as lists:
         refuse_unknown_paths(read_overrides(lists), found)
     return paths, inputs
@@ -207,8 +203,11 @@ def _photos(request: Request) -> list[str]:
     if is_remote(request.src):
         own = _inside_source(request)
         return [name for name in walk(str(request.src)) if names_photo(name) and not (own and name.startswith(own))]
-    aside = [folder for folder in (request.mattes, request.depth, request.out) if isinstance(folder, Path)]
-    return find_photos(request.src, request.follow_links, aside)
+    return find_photos(request.src, request.follow_links, _folders_aside(request))
+
+
+def _folders_aside(request: Request) -> list[Path]:
+    return [folder for folder in (request.mattes, request.depth, request.out) if isinstance(folder, Path)]
 
 
 def _inside_source(request: Request) -> str:
@@ -234,40 +233,6 @@ def inputs_of(request: Request) -> Inputs:
         depth_model=request.depth_model,
         rembg_weights=request.rembg_weights,
     )
-
-
-def refuse_strays(paths: list[str], inputs: Inputs) -> None:
-    """UserError that names a file in --mattes or --depth which belongs to no photograph: a misspelt name is no wish."""
-    if inputs.mattes is None and inputs.depth is None:
-        return
-    with contextlib.ExitStack() as stack:
-        # of what lies beside the photographs nothing is a stray
-        aside = replace(inputs, src=Path(os.devnull)) if is_remote(inputs.src) else inputs
-        for option in ("mattes", "depth"):
-            if is_remote(place := getattr(inputs, option)):
-                aside = replace(aside, **{option: stack.enter_context(_names_only(option, place))})
-        used = {file.resolve() for path in paths for _, file in aside.sidecars(path)}
-        for option in ("mattes", "depth"):
-            folder = getattr(aside, option)
-            for file in sorted(folder.rglob("*")) if folder is not None else ():
-                if file.suffix.lower() in SIDECAR_SUFFIXES and file.resolve() not in used:
-                    raise UserError(
-                        f"--{option} {redacted(str(getattr(inputs, option)))}: {file.relative_to(folder).as_posix()} "
-                        "belongs to no photograph in --src; name it after its photograph, or move it away"
-                    )
-
-
-@contextlib.contextmanager
-def _names_only(option: str, address: str) -> Iterator[Path]:
-    """A folder with empty files of the names that a remote one has; UserError where there are none."""
-    names = walk(address)
-    if not names:
-        raise UserError(f"--{option} {redacted(address)}: no such folder, or nothing in it")
-    with tempfile.TemporaryDirectory(prefix="mattingmfif-") as folder:
-        for name in names:
-            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
-            (Path(folder) / name).touch()
-        yield Path(folder)
 
 
 def refuse_other_plan(plan: Plan, request: Request, files: tuple[tuple[str, str], ...]) -> None:

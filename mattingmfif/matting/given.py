@@ -42,6 +42,7 @@ def subjects_from_user(photo_srgb: Float32, settings: MattingSettings, user: Use
         kind, masks = "scribbles", list(_from_scribbles(small, user.scribbles))
     else:
         kind, masks = "box", [_from_box(small, box, photo_srgb.shape) for box in user.boxes[: settings.max_subjects]]
+    given_in_all = len(user.boxes) if kind == "box" else len(masks)
     if len(masks) > settings.max_subjects:
         masks = masks[: settings.max_subjects]
         if labels is not None:
@@ -58,6 +59,7 @@ def subjects_from_user(photo_srgb: Float32, settings: MattingSettings, user: Use
         masks=masks,
         segmenter="given",
         why=f"the user's {kind}",
+        left_out=given_in_all - len(masks),
         scores=scores,
         are_alphas=kind == "alpha",
         labels=labels,

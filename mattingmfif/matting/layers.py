@@ -150,10 +150,17 @@ def _gate(
             why.append(f"{contour:.0%} of its outline is on edges")
         else:
             kept[k] = scores
+    if kept and _cover_all(fractions):
+        raise Refused("full-matte", "the subjects cover the whole photo: nothing is left behind them", stage="matting")
     if not kept:
         reason = "empty-matte" if set(why) == {"nothing is left of it"} else "uncertain-matte"
         raise Refused(reason, "; ".join(why), stage="matting")
     return kept
+
+
+def _cover_all(fractions: Sequence[Float32]) -> bool:
+    """Whether no pixel is mostly background's; a few of them say no without a look at all."""
+    return all(float(np.sum([part[::n, ::n] for part in fractions], axis=0).min()) > 0.5 for n in (16, 1))
 
 
 def subject_labels(subjects: Subjects, settings: MattingSettings) -> Labels:

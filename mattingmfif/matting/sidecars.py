@@ -31,7 +31,7 @@ from mattingmfif.matting.subjects import UserInput
 from mattingmfif.matting.trimap import UNKNOWN, Labels, labels_from_trimap
 from mattingmfif.pixels.colour import Float32, decode_srgb
 
-_SUFFIXES = (".png", ".tif", ".tiff", ".webp")
+_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
 _MAX_SUBJECTS = 6
 
 
@@ -48,6 +48,7 @@ def read_user_input(
     """
     target = output_shape or source_shape
     files = _files(Path(root), rel_path, Path(mattes) if mattes else None)
+    _refuse_doubles(files)
 
     def planes(kind: str) -> list[Float32]:
         return [_plane(file, source_shape, target) for file in files.get(kind, [])]
@@ -72,25 +73,36 @@ def matte_files(root: Path | str, rel_path: str, mattes: Path | str | None = Non
 
 
 def _files(root: Path, rel_path: str, mattes: Path | None) -> dict[str, list[Path]]:
+    """By kind, the files of a photo in the order of their numbers."""
     numbered: dict[str, list[tuple[int, Path]]] = {}
     stem = Path(rel_path).stem
     folders = [root / Path(rel_path).parent] if mattes is None else [mattes / Path(rel_path).parent, mattes]
-    pattern = re.compile(re.escape(stem) + r"(?:\.(alpha|mask|trimap|scribbles|plate|box))?(?:\.(\d+))?\.(\w+)")
+    pattern = re.compile(re.escape(stem) + r"(?:\.((?i:alpha|mask|trimap|scribbles|plate|box)))?(?:\.(\d+))?\.(\w+)")
     for folder in folders:
         for file in _listed(folder, stem):
             match = pattern.fullmatch(file.name)
             if match is None:
                 continue
-            kind, suffix = match.group(1), "." + match.group(3).lower()
-            if kind is None and mattes is not None and folder.name != "":
+            kind, suffix = (match.group(1) or "").lower(), "." + match.group(3).lower()
+            if not kind and mattes is not None and suffix not in (".jpg", ".jpeg"):
                 kind = "alpha"
-            if kind == "plate" and suffix in (".jpg", ".jpeg"):
-                suffix = ".png"
-            if kind is not None and (suffix == ".txt" if kind == "box" else suffix in _SUFFIXES):
+            if kind and (suffix == ".txt" if kind == "box" else suffix in _SUFFIXES):
                 numbered.setdefault(kind, []).append((int(match.group(2) or 1), file))
         if numbered:
             break  # the mirrored sub-folder counts before the flat one
     return {kind: [file for _, file in sorted(files)] for kind, files in numbered.items()}
+
+
+def _refuse_doubles(files: dict[str, list[Path]]) -> None:
+    """Refused where two files are the same input in two formats: they would be two subjects in one place."""
+    for kind, same in files.items():
+        names: dict[str, str] = {}
+        for file in same:
+            plain = file.with_suffix("").name.lower().removesuffix(f".{kind}") if kind != "plate" else kind
+            if plain in names:
+                detail = f"{names[plain]} and {file.name} are the same {kind} twice; leave one of them"
+                raise Refused("two-mattes", detail, stage="matte")
+            names[plain] = file.name
 
 
 def _listed(folder: Path, stem: str) -> Iterator[Path]:
@@ -209,15 +221,3 @@ def _plate(file: Path, source_shape: tuple[int, int], target: tuple[int, int]) -
     if pixels.ndim != 3:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     return _resized(decode_srgb(np.ascontiguousarray(pixels[..., 2::-1])), target)
-
-
-def mattes_without_photo(mattes: Path | str, photo_paths: list[str]) -> list[str]:
-    """Files in a folder of mattes that belong to none of the photos, sorted: most often a name spelled differently."""
-    root = Path(mattes)
-    used = {file.resolve() for path in photo_paths for file in matte_files(root, path, root)}
-    known = (*_SUFFIXES, ".txt")
-    return sorted(
-        file.relative_to(root).as_posix()
-        for file in root.rglob("*")
-        if file.is_file() and file.suffix.lower() in known and file.resolve() not in used
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -47,6 +47,7 @@ class Subjects:
     scores: list[dict[str, float]] = field(default_factory=list)
     are_alphas: bool = False
     labels: Labels | None = None
+    left_out: int = 0  # more were given than may be used
     model: dict[str, str] = field(default_factory=dict)  # name, sha256 and licence of the weights, if any
 
     def reordered(self, order: Sequence[int]) -> Subjects:
@@ -56,14 +57,11 @@ class Subjects:
             labels = labels.copy()
             for new, old in enumerate(order, start=1):
                 labels[self.labels == old + 1] = new
-        return Subjects(
+        return replace(
+            self,
             masks=[self.masks[k] for k in order],
-            segmenter=self.segmenter,
-            why=self.why,
             scores=[self.scores[k] for k in order] if self.scores else [{} for _ in order],
-            are_alphas=self.are_alphas,
             labels=labels,
-            model=self.model,
         )
 
 

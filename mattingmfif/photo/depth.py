@@ -59,15 +59,19 @@ def find_depth(folder: Path | str, rel_path: str) -> Path | None:
     beside = find_depth_beside(folder, rel_path)
     if beside is not None:
         return beside
-    stem = Path(folder) / Path(rel_path).with_suffix("")
-    return next((file for file in (stem.with_name(stem.name + suffix) for suffix in SUFFIXES) if file.is_file()), None)
+    return _with_any_suffix(Path(folder) / Path(rel_path).with_suffix(""))
 
 
 def find_depth_beside(folder: Path | str, rel_path: str) -> Path | None:
     """The depth file that lies beside the photo `rel_path` as `name.depth.*`."""
     stem = Path(folder) / Path(rel_path).with_suffix("")
-    files = (stem.with_name(f"{stem.name}.depth{suffix}") for suffix in SUFFIXES)
-    return next((file for file in files if file.is_file()), None)
+    return _with_any_suffix(stem.with_name(f"{stem.name}.depth"))
+
+
+def _with_any_suffix(stem: Path) -> Path | None:
+    """The first file of that name with a known suffix, in small or in capital letters."""
+    spelt = (spelling for suffix in SUFFIXES for spelling in (suffix, suffix.upper()))
+    return next((file for file in (stem.with_name(stem.name + suffix) for suffix in spelt) if file.is_file()), None)
 
 
 def read_depth(path: Path | str, kind: str, near_m: float | None, far_m: float | None, shape: tuple[int, int]) -> Depth:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -41,7 +41,16 @@ class Licence:
 
 def is_sidecar(path: str) -> bool:
     """True for `name.alpha.png`, `name.mask.2.png` and the like: input that belongs to another file."""
-    return any(part in SIDECAR_KINDS for part in PurePosixPath(path).name.lower().split(".")[1:-1])
+    return sidecar_of(path) is not None
+
+
+def sidecar_of(path: str) -> tuple[str, str] | None:
+    """(path without ending of the photograph, kind) that a sidecar's relative path names; None for other files."""
+    name = PurePosixPath(path).name.split(".")
+    place = next((k for k, part in enumerate(name[:-1]) if k and part.lower() in SIDECAR_KINDS), None)
+    if place is None:
+        return None
+    return PurePosixPath(path).with_name(".".join(name[:place])).as_posix(), name[place].lower()
 
 
 def names_photo(path: str) -> bool:
@@ -64,12 +73,21 @@ def find_photos(src: Path | str, follow_links: bool = False, exclude: Iterable[P
     root = Path(src)
     if not root.is_dir():
         raise UserError(f"--src {src}: no such folder")
+    return _found(root, follow_links, exclude, names_photo)
+
+
+def find_sidecars(src: Path | str, follow_links: bool = False, exclude: Iterable[Path] = ()) -> list[str]:
+    """Relative paths of all files that are named as input for a photograph, found as photographs are."""
+    return _found(Path(src), follow_links, exclude, is_sidecar)
+
+
+def _found(root: Path, follow_links: bool, exclude: Iterable[Path], wanted: Callable[[str], bool]) -> list[str]:
     real_root = root.resolve()
     excluded = {Path(folder).resolve() for folder in exclude}
     return sorted(
         path.relative_to(root).as_posix()
         for path in _walk(root, follow_links, excluded)
-        if names_photo(path.name) and path.is_file() and (follow_links or path.resolve().is_relative_to(real_root))
+        if wanted(path.name) and path.is_file() and (follow_links or path.resolve().is_relative_to(real_root))
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,9 +15,9 @@ from PIL import Image
 
 from mattingmfif.dataset.engines import Engine, open_workers
 from mattingmfif.dataset.intake import Inputs, Scanned, ScanTask, examine
-from mattingmfif.dataset.planning import Request, make_plan
+from mattingmfif.dataset.planning import Request, make_plan, photos_and_inputs
 from mattingmfif.dataset.recipe import load_recipe
-from mattingmfif.errors import REASONS, Refused
+from mattingmfif.errors import REASONS, Refused, UserError
 from mattingmfif.matting.layers import estimate_layers
 from mattingmfif.matting.sidecars import read_user_input
 
@@ -260,3 +263,31 @@ def test_a_name_that_is_no_text_is_refused_and_costs_no_other_photograph(tmp_pat
     assert [source.path for source in plan.sources] == ["good.png"]
     assert [(reject.path, reject.reason) for reject in plan.rejects] == [("bad\\udcff.png", "bad-name")]
     assert plan.to_json().encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("cofee.alpha.png", "photograph cofee, and none lies beside it"),
+        ("coffee.depth.tif", "not used"),
+        ("coffee.mask.gif", None),
+        ("coffee.depth.pfm", "not used: there is another depth"),
+        ("coffee.alpha.final.png", "not used"),
+    ],
+)
+def test_a_file_beside_the_photographs_that_nobody_reads_is_named(tmp_path, small_photos, tiny_recipe, name, says):
+    shutil.copy(small_photos / "coffee.png", tmp_path / "coffee.png")
+    for sidecar in ("coffee.depth.NPY", "coffee.mask.png", name):
+        (tmp_path / sidecar).write_bytes(b"something")
+    request = Request(src=tmp_path, out=tmp_path / "out", recipe=load_recipe(str(tiny_recipe)))
+    if says is None:  # of an ending that is none of an input
+        assert photos_and_inputs(request)[0] == ["coffee.png"]
+        return
+    with pytest.raises(UserError, match=f"{re.escape(name)}: .*{says}"):
+        photos_and_inputs(request)
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    (aside / "coffee.alpha.png").write_bytes(b"x")
+    (aside / "coffee.npy").write_bytes(b"x")
+    # where folders are given, what lies beside the photographs is none of this build's
+    assert photos_and_inputs(replace(request, mattes=aside, depth=aside))[0] == ["coffee.png"]

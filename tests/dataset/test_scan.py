@@ -146,3 +146,16 @@ def test_a_depth_map_is_shown_near_bright_and_unknown_grey(small_photos, tiny_re
     near, far, unknown = (codes[:, int(x * codes.shape[1])].mean(axis=0) for x in (0.15, 0.5, 0.85))
     assert near.sum() > far.sum() + 100
     assert np.abs(unknown - 128).max() < 6
+
+
+def test_a_given_matte_that_cannot_become_layers_is_no_ground_but_refused(small_photos, tiny_recipe, tmp_path):
+    shutil.copy(small_photos / "coffee.png", tmp_path / "cup.png")
+    height, width = cv2.imread(str(tmp_path / "cup.png")).shape[:2]
+    trimap = np.full((height, width), 128, np.uint8)
+    trimap[height // 3 : height // 2, width // 3 : width // 2] = 255  # and nothing is background
+    cv2.imwrite(str(tmp_path / "cup.trimap.png"), trimap)
+    recipe = load_recipe(str(tiny_recipe))
+    task = ScanTask(path="cup.png", recipe=recipe, inputs=Inputs(src=tmp_path), licence=None, default_licence=None)
+    judgement = judge(JudgeTask(scan=task))
+    assert (judgement.kept, judgement.reason) == (False, "full-matte")
+    assert "ground" not in judgement.detail

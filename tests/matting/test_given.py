@@ -115,3 +115,4 @@ def test_no_more_subjects_are_taken_than_allowed(composed, srgb):
         alphas.append(alpha)
     subjects = find_subjects(srgb(photo), MattingSettings(max_subjects=2), UserInput(alphas=tuple(alphas)))
     assert len(subjects.masks) == 2
+    assert subjects.left_out == 2

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mattingmfif.errors import Refused
 from mattingmfif.matting import MattingSettings, Subjects, estimate_layers
 from mattingmfif.matting.layers import nearest_first, over_alphas
+from mattingmfif.matting.trimap import UNKNOWN
 
 
 def _given(*masks, alphas=False):
@@ -64,6 +67,18 @@ def test_a_users_plate_shows_behind_the_subject_and_counts_as_photographed(compo
     assert np.abs(layers.plate_linear - background)[alpha >= 1].max() < 1e-6
     assert (layers.plate_known == 1).all()
     assert np.abs(layers.reassembled() - photo).max() < 1e-3
+
+
+def test_subjects_that_leave_nothing_behind_them_are_refused(composed):
+    photo, alpha, _, _ = composed(64, 80)
+    labels = np.full(alpha.shape, UNKNOWN, np.int16)
+    labels[alpha >= 1] = 1  # nothing is said to be background
+    given = replace(_given(alpha > 0.5), labels=labels)
+    halves = np.indices(alpha.shape)[1] < 40
+    for subjects in (given, _given(halves, ~halves)):
+        with pytest.raises(Refused) as caught:
+            estimate_layers(photo, subjects)
+        assert caught.value.reason == "full-matte"
 
 
 def test_without_subjects_the_plate_is_the_photo(composed):

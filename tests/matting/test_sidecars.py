@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mattingmfif.errors import REASONS, Refused
-from mattingmfif.matting.sidecars import matte_files, mattes_without_photo, read_user_input
+from mattingmfif.matting.sidecars import matte_files, read_user_input
 from mattingmfif.matting.trimap import UNKNOWN
 
 SHAPE = (40, 60)
@@ -41,6 +41,27 @@ def test_every_kind_of_file_beside_a_photo_is_read(tmp_path):
     assert len(matte_files(tmp_path, "trip/fox.jpg")) == 7
 
 
+def test_capital_letters_and_jpegs_are_read_too(tmp_path):
+    _write(tmp_path / "Fox.PNG", _disc())
+    _write(tmp_path / "Fox.Mask.JPG", _disc())
+    _write(tmp_path / "Fox.TRIMAP.TIF", np.where(_disc() > 0, 255, 128).astype(np.uint8))
+    user = read_user_input(tmp_path, "Fox.PNG", SHAPE)
+    assert (user.masks[0] == (_disc() > 0)).all()
+    assert (user.labels == 1).sum() == 400
+
+
+@pytest.mark.parametrize(
+    "names", [("alpha.png", "alpha.tif"), ("mask.2.png", "Mask.2.webp"), ("plate.png", "plate.2.png")]
+)
+def test_the_same_matte_in_two_formats_is_not_two_subjects(tmp_path, names):
+    for name in names:
+        _write(tmp_path / f"fox.{name}", _disc())
+    with pytest.raises(Refused, match=f"fox.{names[1]}.*leave one") as caught:
+        read_user_input(tmp_path, "fox.jpg", SHAPE)
+    assert caught.value.reason == "two-mattes"
+    assert len(matte_files(tmp_path, "fox.jpg")) == 2  # both are part of the plan's identity
+
+
 def test_files_of_other_photos_are_left_alone(tmp_path):
     _write(tmp_path / "foxes.alpha.png", _disc())
     _write(tmp_path / "fox.png", _disc())
@@ -52,8 +73,6 @@ def test_in_a_folder_of_mattes_a_plain_name_is_an_alpha(tmp_path):
     _write(tmp_path / "mattes" / "fox.png", np.zeros(SHAPE, np.uint8))
     user = read_user_input(tmp_path, "trip/fox.jpg", SHAPE, mattes=tmp_path / "mattes")
     assert user.alphas[0].max() == 1
-    _write(tmp_path / "mattes" / "ox.png", _disc())
-    assert mattes_without_photo(tmp_path / "mattes", ["trip/fox.jpg"]) == ["fox.png", "ox.png"]
 
 
 def test_mattes_are_reduced_with_their_photo(tmp_path):
