@@ -94,10 +94,10 @@ def _request(words: dict[str, Any]) -> Request:
     import os
     from pathlib import Path
 
-    from mattingmfif.dataset.engines import Engine
     from mattingmfif.dataset.layer_store import refuse_baked_noise
     from mattingmfif.dataset.planning import Request
     from mattingmfif.dataset.recipe import load_recipe
+    from mattingmfif.dataset.workers import Engine
     from mattingmfif.matting.models import fetch_weights
 
     recipe = load_recipe(words["recipe"])

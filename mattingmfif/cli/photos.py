@@ -44,10 +44,11 @@ def samples(folder: Path) -> None:
 @click.option("--follow-links", is_flag=True, help="Follow links that lead out of PHOTOS.")
 def scan(photos: Path, out: Path | None, layers: bool, jobs: int, allow_download: bool, **words: Any) -> None:
     """Say which photographs `build` would keep and why, those nearest to a threshold first."""
-    from mattingmfif.dataset.engines import Engine, open_workers
+    from mattingmfif.dataset.engines import open_workers
     from mattingmfif.dataset.planning import Request
     from mattingmfif.dataset.recipe import load_recipe
     from mattingmfif.dataset.scan_page import lines, scan_photos, write_page
+    from mattingmfif.dataset.workers import Engine
     from mattingmfif.matting.models import fetch_weights
 
     if out is not None and (out.suffix.lower() in (".html", ".htm") or out.is_file()):

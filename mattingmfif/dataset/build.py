@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mattingmfif import __version__
-from mattingmfif.dataset.engines import MOST_DEATHS, Workers, run_tasks
+from mattingmfif.dataset.engines import run_tasks
 from mattingmfif.dataset.files import inside
 from mattingmfif.dataset.intake import Inputs
 from mattingmfif.dataset.make import make_sample
@@ -25,6 +25,7 @@ from mattingmfif.dataset.remote import Mirror, put_file
 from mattingmfif.dataset.remote_journal import RemoteJournal
 from mattingmfif.dataset.sample import SampleRecord
 from mattingmfif.dataset.shards import REFUSED_KEY, refused_in_shard, write_shard
+from mattingmfif.dataset.workers import MOST_DEATHS, Workers
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, Refused, UserError
 
 

@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mattingmfif.dataset.card import write_card
-from mattingmfif.dataset.engines import Workers, run_tasks
+from mattingmfif.dataset.engines import run_tasks
 from mattingmfif.dataset.manifest import write_manifest
 from mattingmfif.dataset.plan import Plan
 from mattingmfif.dataset.report import write_previews
 from mattingmfif.dataset.shard_file import ShardFile, ShardFiles, shard_places
 from mattingmfif.dataset.whole_files import write_whole
+from mattingmfif.dataset.workers import Workers
 
 SOURCES_FILE = "sources.parquet"
 

@@ -17,13 +17,12 @@ distance map is rounded to 1/65535 of its range.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mattingmfif.dataset.sample import MAX_ALPHAS, encode_depth
+from mattingmfif.dataset.sample import MAX_ALPHAS, LayerStore, encode_depth
 from mattingmfif.errors import UserError
 from mattingmfif.pixels.colour import decode_srgb, encode_srgb
 
@@ -41,33 +40,6 @@ DISTANCE_COLUMNS = tuple(f"layer_distance_{k}" for k in range(MAX_LAYERS))
 #: image columns that shards of this store have beyond the others
 LAYER_COLUMNS = (*COLOUR_COLUMNS, *MATTE_COLUMNS, *KNOWN_COLUMNS, *DISTANCE_COLUMNS)
 STORES = ("frames", "layers")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LayerStore:
-    """The stored layers of one sample: images by column, and what makes sense of them."""
-
-    images: dict[str, Array]
-    margin_px: int
-    quality: str
-    largest_radius_px: float
-    distance_scale: tuple[float, ...]  # by layer, 0 where it stands at one distance
-    distance_offset: tuple[float, ...]
-    mean_light: float  # of the scene without blur, linear
-    matte_share: float  # of the frame, in which some matte varies
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The column `layer_store`."""
-        return {
-            "margin_px": self.margin_px,
-            "quality": self.quality,
-            "largest_radius_px": self.largest_radius_px,
-            "mean_light": self.mean_light,
-            "matte_share": self.matte_share,
-            "distance_scale": list(self.distance_scale),
-            "distance_offset": list(self.distance_offset),
-        }
 
 
 def expected_columns(record: dict[str, Any], count: int) -> tuple[set[str], set[str]]:

@@ -16,13 +16,14 @@ import numpy.typing as npt
 from mattingmfif import __version__
 from mattingmfif.dataset.alignment import aligned_mask, alignment
 from mattingmfif.dataset.intake import Inputs, Prepared, lenient, prepare_photo
-from mattingmfif.dataset.layer_store import LayerStore, store_layers
+from mattingmfif.dataset.layer_store import store_layers
 from mattingmfif.dataset.plan import Plan, PlannedSample
 from mattingmfif.dataset.sample import (
     NO_FRAME,
     SHARP_RADIUS_PX,
     CameraRecord,
     LayerRecord,
+    LayerStore,
     SampleRecord,
     SourceRecord,
     decode_depth,

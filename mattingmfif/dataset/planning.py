@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mattingmfif.dataset.engines import Engine, Workers, run_tasks
+from mattingmfif.dataset.engines import run_tasks
 from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.files import is_remote, remote
 from mattingmfif.dataset.intake import Inputs, ScanTask, input_files, lists_at_hand, scan_photo
@@ -18,6 +18,7 @@ from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.dataset.remote import mirrored, walk
 from mattingmfif.dataset.scan import homes_of, settle
 from mattingmfif.dataset.strays import refuse_strays
+from mattingmfif.dataset.workers import Engine, Workers
 from mattingmfif.errors import EXIT_FAULTS, UserError
 from mattingmfif.matting.depth_model import check_depth_model
 from mattingmfif.matting.models import needed_model

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mattingmfif import __version__
 from mattingmfif.dataset.build import Rendered, ShardRecord, render_missing, shard_rejects
-from mattingmfif.dataset.engines import Workers, open_workers
+from mattingmfif.dataset.engines import open_workers
 from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.index import write_index
 from mattingmfif.dataset.intake import Inputs
@@ -38,6 +38,7 @@ from mattingmfif.dataset.planning import (
 from mattingmfif.dataset.remote import Mirror, mirrored
 from mattingmfif.dataset.shards import remove_stale_temporaries
 from mattingmfif.dataset.whole_files import write_whole
+from mattingmfif.dataset.workers import Workers
 from mattingmfif.errors import EXIT_FAULTS, EXIT_IO, UserError
 
 RUN_LOG = "run.jsonl"

@@ -16,13 +16,10 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from mattingmfif.dataset.layer_store import LayerStore
 
 FORMAT_VERSION = 1
 MIN_FRAMES, MAX_FRAMES, MAX_ALPHAS = 2, 7, 6
@@ -101,6 +98,33 @@ class LayerRecord:
     near_m: float
     far_m: float
     scores: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerStore:
+    """The stored layers of one sample: images by column, and what makes sense of them."""
+
+    images: dict[str, Array]
+    margin_px: int
+    quality: str
+    largest_radius_px: float
+    distance_scale: tuple[float, ...]  # by layer, 0 where it stands at one distance
+    distance_offset: tuple[float, ...]
+    mean_light: float  # of the scene without blur, linear
+    matte_share: float  # of the frame, in which some matte varies
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The column `layer_store`."""
+        return {
+            "margin_px": self.margin_px,
+            "quality": self.quality,
+            "largest_radius_px": self.largest_radius_px,
+            "mean_light": self.mean_light,
+            "matte_share": self.matte_share,
+            "distance_scale": list(self.distance_scale),
+            "distance_offset": list(self.distance_offset),
+        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from mattingmfif.dataset.engines import Workers, run_tasks
+from mattingmfif.dataset.engines import run_tasks
 from mattingmfif.dataset.escape import printable
 from mattingmfif.dataset.judge import Judgement, JudgeTask, Score, judge
 from mattingmfif.dataset.planning import Progress, Request, Tell, photos_and_inputs, resolved, scan_tasks
 from mattingmfif.dataset.whole_files import write_whole
+from mattingmfif.dataset.workers import Workers
 from mattingmfif.errors import UserError
 from mattingmfif.photo.overrides import OVERRIDES_FILE
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mattingmfif.dataset.engines import Engine, open_workers
+from mattingmfif.dataset.engines import open_workers
 from mattingmfif.dataset.intake import Inputs, Scanned, ScanTask, examine
 from mattingmfif.dataset.planning import Request, make_plan, photos_and_inputs
 from mattingmfif.dataset.recipe import load_recipe
+from mattingmfif.dataset.workers import Engine
 from mattingmfif.errors import REASONS, Refused, UserError
 from mattingmfif.matting.layers import estimate_layers
 from mattingmfif.matting.sidecars import read_user_input

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 from mattingmfif.dataset import memory
-from mattingmfif.dataset.engines import Engine, open_workers, run_tasks
+from mattingmfif.dataset.engines import open_workers, run_tasks
 from mattingmfif.dataset.planning import Request
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.dataset.run import Summary, build
 from mattingmfif.dataset.threads import one_thread
+from mattingmfif.dataset.workers import Engine
 from mattingmfif.errors import UserError
 
 Command = Any
@@ -127,7 +128,7 @@ def test_a_cluster_that_is_not_there_is_one_line_with_its_address_and_no_passwor
     name: str, small_photos: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed" if name == "dask" else "ray")
-    monkeypatch.setattr("mattingmfif.dataset.engines._PATIENCE_S", 2)
+    monkeypatch.setattr("mattingmfif.dataset.clusters._PATIENCE_S", 2)
     address = "tcp://me:secret@127.0.0.1:9" if name == "dask" else "me:secret@127.0.0.1:9"  # 9: nobody listens
     with pytest.raises(UserError) as caught:
         build_two(small_photos, tiny_recipe, tmp_path / "out", Engine(name=name, address=address))

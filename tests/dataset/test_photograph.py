@@ -28,7 +28,7 @@ from mattingmfif.dataset.sample import (
     decode_depth,
     encode_depth,
 )
-from mattingmfif.dataset.verify import SampleCheck
+from mattingmfif.dataset.sample_check import SampleCheck
 from mattingmfif.errors import UserError
 from mattingmfif.optics import (
     Aperture,

@@ -19,12 +19,12 @@ from joblib.externals.loky import get_reusable_executor
 from mattingmfif.dataset import build as build_module
 from mattingmfif.dataset import remote, run
 from mattingmfif.dataset.check import check_folder
-from mattingmfif.dataset.engines import Engine
 from mattingmfif.dataset.files import inside
 from mattingmfif.dataset.plan import stays_inside
 from mattingmfif.dataset.planning import Request
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.dataset.status import folder_status
+from mattingmfif.dataset.workers import Engine
 from mattingmfif.errors import UserError
 
 Command = Any

@@ -10,10 +10,11 @@ from PIL import Image as Pillow
 from PIL import ImageFont
 
 from mattingmfif.dataset import report
-from mattingmfif.dataset.engines import Engine, open_workers
+from mattingmfif.dataset.engines import open_workers
 from mattingmfif.dataset.index import _in_turn
 from mattingmfif.dataset.reader import open_shards
 from mattingmfif.dataset.report import _COLUMNS, SheetTask, _fitted, contact_sheet, metres, write_previews, write_sheet
+from mattingmfif.dataset.workers import Engine
 from mattingmfif.errors import EXIT_FAULTS, UserError
 
 

@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mattingmfif.dataset.engines import Engine, open_workers
+from mattingmfif.dataset.engines import open_workers
 from mattingmfif.dataset.intake import Inputs, ScanTask
 from mattingmfif.dataset.judge import JudgeTask, judge
 from mattingmfif.dataset.planning import Request
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.dataset.scan_page import lines, scan_photos, write_page
+from mattingmfif.dataset.workers import Engine
 from mattingmfif.errors import UserError
 
 NASTY = "<b onclick=x>&\"'.png"

@@ -13,11 +13,11 @@ import cv2
 import pytest
 
 from mattingmfif.dataset import planning
-from mattingmfif.dataset.engines import Outcome
 from mattingmfif.dataset.intake import Inputs, Scanned, ScanTask
 from mattingmfif.dataset.plan import Source, plan_samples, split_of, write_plan
 from mattingmfif.dataset.recipe import Recipe, load_recipe
 from mattingmfif.dataset.scan import Home, settle
+from mattingmfif.dataset.workers import Outcome
 from mattingmfif.errors import UserError
 from mattingmfif.photo.images import file_sha256
 from mattingmfif.photo.sources import Licence

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from mattingmfif.dataset import estimate, run
-from mattingmfif.dataset.engines import Engine
 from mattingmfif.dataset.out_folder import Journal, RunNote, holders, locked, prepare_out
 from mattingmfif.dataset.planning import Request
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.dataset.status import folder_status, status_lines
 from mattingmfif.dataset.whole_files import temporary_beside, this_host
+from mattingmfif.dataset.workers import Engine
 from mattingmfif.errors import UserError
 
 Command = Any
