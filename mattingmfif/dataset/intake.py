@@ -28,7 +28,7 @@ from mattingmfif.matting.segment import find_subjects
 from mattingmfif.matting.sidecars import matte_files, read_user_input
 from mattingmfif.matting.subjects import Subjects, UserInput
 from mattingmfif.photo.depth import depth_from_numbers, find_depth, find_depth_beside, read_depth, read_depth_within
-from mattingmfif.photo.duplicates import perceptual_hash
+from mattingmfif.photo.duplicates import perceptual_hash, view_hashes
 from mattingmfif.photo.gates import SharpnessReport, check_parts, check_sharpness, check_size, clean_grain
 from mattingmfif.photo.images import file_sha256, open_photo
 from mattingmfif.photo.overrides import OVERRIDES_FILE, Override
@@ -234,6 +234,7 @@ class Scanned:
     sidecars: tuple[tuple[str, str], ...]
     scores: dict[str, float]
     overruled: bool = False
+    view_hashes: bytes = b""  # of its crops and mirror images
 
 
 def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: str | None = None) -> Prepared:
@@ -368,6 +369,7 @@ def examine(task: ScanTask) -> tuple[Scanned | Reject, Prepared | None, Subjects
             height=prepared.linear.shape[0],
             width=prepared.linear.shape[1],
             perceptual_hash=perceptual_hash(prepared.srgb),
+            view_hashes=view_hashes(prepared.srgb),
             subjects=subjects,
             why_no_subject=why,
             has_depth=prepared.depth is not None,

@@ -11,7 +11,7 @@ import numpy as np
 from mattingmfif.dataset.intake import Scanned, ScanTask
 from mattingmfif.dataset.plan import Plan, Reject, Source, split_of
 from mattingmfif.dataset.recipe import Recipe
-from mattingmfif.photo.duplicates import NEAR_DUPLICATE_BITS
+from mattingmfif.photo.duplicates import NEAR_DUPLICATE_BITS, VIEWS, distances, words_of
 from mattingmfif.photo.sources import as_text
 
 #: hashes that differ by at most this many of 256 bits are the same picture, saved again
@@ -94,9 +94,8 @@ def _without_doubles(kept: list[Scanned]) -> tuple[list[Scanned], list[Reject]]:
             detail = f"the same file as {by_digest[item.sha256].path}"
             rejects.append(_reject(item.path, item.sha256, "duplicate", detail))
             continue
-        word = np.frombuffer(bytes.fromhex(item.perceptual_hash), np.uint64)
-        distances = np.bitwise_count(words[: len(unique)] ^ word).sum(axis=1)
-        same = np.flatnonzero(distances <= SAME_PICTURE_BITS)
+        word = words_of(item.perceptual_hash)[0]
+        same = np.flatnonzero(distances(words[: len(unique)], word) <= SAME_PICTURE_BITS)
         if len(same):
             detail = f"the same picture as {unique[int(same[0])].path}"
             rejects.append(_reject(item.path, item.sha256, "duplicate", detail))
@@ -120,12 +119,17 @@ def _grouped(
     rejects: list[Reject] = []
     homes: list[Home] = []  # of each that stays
     words = np.zeros((len(kept), 4), np.uint64)
+    views = np.zeros((len(kept), VIEWS, 4), np.uint64)
     for item in kept:
-        word = np.frombuffer(bytes.fromhex(item.perceptual_hash), np.uint64)
+        word, own_views = words_of(item.perceptual_hash)[0], words_of(item.view_hashes)
         home = earlier.get(item.sha256)
         if home is None:
-            distances = np.bitwise_count(words[: len(stay)] ^ word).sum(axis=1)
-            near = {homes[int(index)]: int(index) for index in np.flatnonzero(distances <= NEAR_DUPLICATE_BITS)[::-1]}
+            before = slice(len(stay))
+            least = distances(words[before], word)
+            if len(own_views) and len(stay):  # either may be a part of the other, or turned
+                least = np.minimum(least, distances(views[before], word).min(axis=1))
+                least = np.minimum(least, distances(words[before, None], own_views).min(axis=1))
+            near = {homes[int(index)]: int(index) for index in np.flatnonzero(least <= NEAR_DUPLICATE_BITS)[::-1]}
             splits = {joined.split: stay[index].path for joined, index in near.items()}
             if len(splits) > 1:
                 detail = " and of ".join(f"{path} ({split})" for split, path in sorted(splits.items()))
@@ -137,6 +141,7 @@ def _grouped(
             home = min(near, key=lambda joined: near[joined], default=own)
             homes = [home if other in near else other for other in homes]
         words[len(stay)] = word
+        views[len(stay)] = own_views if len(own_views) else word
         homes.append(home)
         stay.append(item)
     return stay, {item.path: home for item, home in zip(stay, homes, strict=True)}, rejects

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from mattingmfif.dataset import planning
@@ -19,6 +20,7 @@ from mattingmfif.dataset.recipe import Recipe, load_recipe
 from mattingmfif.dataset.scan import Home, settle
 from mattingmfif.dataset.workers import Outcome
 from mattingmfif.errors import UserError
+from mattingmfif.photo.duplicates import perceptual_hash, view_hashes
 from mattingmfif.photo.images import file_sha256
 from mattingmfif.photo.sources import Licence
 
@@ -200,3 +202,27 @@ def test_a_plan_grown_by_a_near_duplicate_keeps_the_splits_of_the_one_before(
         )
     with pytest.raises(UserError, match=r"no plan\.json there"):
         planning.earlier_plan(replace(request, splits_of=tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("mirror_first", [False, True])
+def test_a_mirror_image_and_a_crop_stay_in_the_split_of_their_photograph(recipe, mirror_first):
+    names = ["b.jpg", "a.jpg"] if mirror_first else ["a.jpg", "b.jpg"]
+    splits = Counter()
+    for seed in range(8):
+        small = np.random.default_rng(seed).random((12, 16, 3), np.float32)
+        photo = np.clip(cv2.resize(small, (320, 240), interpolation=cv2.INTER_CUBIC), 0, 1)
+        pictures = [photo, np.ascontiguousarray(photo[:, ::-1]), np.ascontiguousarray(photo[:-20, 28:])]
+        items = [
+            replace(
+                scanned(
+                    name, int(perceptual_hash(picture), 16), f"{random.Random(f'{seed}{name}').getrandbits(256):064x}"
+                ),
+                view_hashes=view_hashes(picture),
+            )
+            for name, picture in zip([*names, "c.jpg"], pictures, strict=True)
+        ]
+        sources, rejects = settled(items, recipe)
+        assert not rejects
+        assert len({source.group for source in sources.values()}) == 1
+        splits.update(source.split for source in sources.values())
+    assert len(splits) > 1  # not all in one split anyway
