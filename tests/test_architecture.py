@@ -17,7 +17,14 @@ ROOMS = ["pixels", "photo", "matting", "optics", "scene", "dataset", "vaeedof", 
 
 #: the only files (or rooms) that may import a heavy library
 DOORS = {
-    "numba": ["optics/kernels.py", "optics/ray_kernels.py", "dataset/kernels.py", "matting/kernels.py"],
+    "numba": [
+        "pixels/kernels.py",
+        "optics/kernels.py",
+        "optics/ray_kernels.py",
+        "dataset/kernels.py",
+        "matting/kernels.py",
+        "matting/colour_kernels.py",
+    ],
     "pymatting": ["matting/"],
     "rembg": ["matting/"],
     "onnxruntime": ["matting/"],

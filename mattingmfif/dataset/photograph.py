@@ -22,7 +22,6 @@ import numpy.typing as npt
 
 from mattingmfif.dataset.alignment import aligned_mask
 from mattingmfif.dataset.camera import lens_of
-from mattingmfif.dataset.codes import codes_of
 from mattingmfif.dataset.layer_store import COLOUR_COLUMNS, DISTANCE_COLUMNS, KNOWN_COLUMNS, MATTE_COLUMNS
 from mattingmfif.dataset.sample import ALPHA_COLUMNS, NO_FRAME, SHARP_RADIUS_PX, CameraRecord, decode_depth
 from mattingmfif.dataset.shard_file import ShardFile
@@ -44,6 +43,7 @@ from mattingmfif.optics.blur import MOST_SLOPE, SLOPE_STEP
 from mattingmfif.optics.interaction import NODES_BEYOND_PX
 from mattingmfif.optics.scene import Coarse
 from mattingmfif.optics.sensor import vignetting_map
+from mattingmfif.pixels.codes import codes_of
 from mattingmfif.pixels.colour import decode_srgb
 from mattingmfif.scene.sensor import with_highlights
 

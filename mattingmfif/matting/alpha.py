@@ -8,16 +8,15 @@ solution, which settle the small scales: hair, and edges.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.matting.accepted import accepted_srgb
+from mattingmfif.matting.foreground import hold_to_one
 from mattingmfif.matting.laplacian import band_of, bring_up, relax, solve_exactly, solve_paths
 from mattingmfif.matting.trimap import UNKNOWN, Labels, grow_unsettled, labels_from_trimap
-from mattingmfif.matting.windows import Window, window_of
+from mattingmfif.matting.windows import whole_cells, window_of
 from mattingmfif.pixels.colour import Float32
 from mattingmfif.pixels.planes import zeros_where_untouched
 
@@ -92,7 +91,7 @@ def solve_fractions(
         exact_scale = 2 ** max(0, round(np.log2(max(labels.shape) / solve_long_side_px)))
     multiple = 2 * exact_scale
     margin = round(grow_rounds * (grow_reach_px + 2)) + 4 * multiple
-    window = _ending_at_multiples(window_of(unknown, margin, multiple), multiple, unknown.shape)
+    window = whole_cells(window_of(unknown, margin), multiple, unknown.shape)
     photo, cropped = photo_srgb[window], labels[window]
     if not np.isfinite(photo).all():
         raise ValueError("the photograph holds NaN or infinite values")
@@ -110,17 +109,8 @@ def solve_fractions(
         fraction = _where_labelled(labels, k)
         fraction[window] = inside
         fractions.append(fraction)
-    _normalise(fractions, window)
+    hold_to_one(fractions)  # detail was added to each by itself
     return fractions
-
-
-def _ending_at_multiples(window: Window, multiple: int, shape: tuple[int, ...]) -> Window:
-    """The window with whole cells at its ends, as far as the picture reaches."""
-    rows, columns = (
-        slice(part.start, min(-(-part.stop // multiple) * multiple, length))
-        for part, length in zip(window, shape, strict=True)
-    )
-    return rows, columns
 
 
 def _epsilon(depth: int) -> float:
@@ -189,7 +179,7 @@ def _where_labelled(labels: Labels, label: int) -> Float32:
     """1 where the label stands, else 0."""
     here = labels == label
     window = window_of(here, 0)
-    plane = zeros_where_untouched(labels.shape)
+    plane = zeros_where_untouched(labels.shape, window)
     plane[window] = here[window]
     return plane
 
@@ -215,16 +205,6 @@ def _with_unknown_cells(labels: Labels, cells: Mask, scale: int) -> Labels:
     out = labels.copy()
     out[large[: labels.shape[0], : labels.shape[1]] > 0] = UNKNOWN
     return out
-
-
-def _normalise(fractions: Sequence[Float32], window: Window) -> None:
-    """Scale the fractions down, in place, where detail or clipping made them sum to more than one."""
-    if len(fractions) == 1:
-        return
-    # detail is added to each fraction by itself
-    excess = np.maximum(np.sum([fraction[window] for fraction in fractions], axis=0), np.float32(1))
-    for fraction in fractions:
-        fraction[window] /= excess
 
 
 def _halved_photo(photo: Float32) -> Float32:

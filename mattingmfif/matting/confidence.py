@@ -59,7 +59,7 @@ def unexplained(photo_srgb: Float32, fraction: Float32) -> float:
     band = ~(inside | outside)
     if not (band.any() and inside.any() and outside.any()):
         return 0.0
-    front, back = continued(photo, inside)[0][band], continued(photo, outside)[0][band]
+    front, back = continued(photo, inside)[band], continued(photo, outside)[band]
     left = photo[band] - back - (front - back) * cover[band][:, None]
     apart = np.maximum(((front - back) ** 2).sum(axis=1), np.float32(1e-6))
     return min(1.0, float(np.median((left**2).sum(axis=1) / apart)))

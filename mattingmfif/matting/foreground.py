@@ -9,11 +9,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from mattingmfif.matting.windows import window_of
+from mattingmfif.matting.windows import overlaps, window_of
 from mattingmfif.pixels.colour import Float32
-from mattingmfif.pixels.planes import zeros_where_untouched
 
 _PASSES = 6
 #: light that even a black colour counts as when layers share a correction
@@ -35,64 +33,49 @@ def split_colours(photo_linear: Float32, alpha: Float32) -> tuple[Float32, Float
     return np.clip(foreground, 0.0, 1.0, out=foreground), np.clip(background, 0.0, 1.0, out=background)
 
 
-def agree_with_photo(photo_linear: Float32, colours: Sequence[Float32], fractions: Sequence[Float32]) -> list[Float32]:
-    """`colours`, corrected so that the sum of fraction * colour is the photo's linear value.
+def agree_with_photo(photo_linear: Float32, colours: Float32, weights: Float32) -> Float32:
+    """Correct `colours` `[L,n,3]` in place so that the sum of weight * colour is the photo's linear value `[n,3]`.
 
-    `photo_linear` `[..., 3]`, `colours` the same, `fractions` `[...]` summing to one. A colour gives way by the square
-    of its fraction, because where a layer is hardly seen its continuation is the better estimate, and by its
-    brightness, because the same step of light shows less in a bright colour. All stay within 0..1; what that clips is
-    passed on to the other layers.
+    `weights` `[L,n]` sum to one. A colour gives way by the square of its weight, because where a layer is hardly seen
+    its continuation is the better estimate, and by its brightness, because the same step of light shows less in a
+    bright colour. All stay within 0..1; what that clips is passed on to the other layers. Returns what is left `[n]`,
+    the largest difference of the three channels in sRGB codes of 255.
     """
-    colours = [np.array(colour, np.float32) for colour in colours]
-    flat = [colour.reshape(-1, 3) for colour in colours]
-    photo = photo_linear.reshape(-1, 3)
-    weights = [np.asarray(fraction, np.float32).reshape(-1, 1) for fraction in fractions]
-    left: slice | npt.NDArray[np.intp] = slice(None)  # after the first pass, the few pixels where something was clipped
-    for _ in range(_PASSES):
-        shares, some = [weight[left] for weight in weights], [colour[left] for colour in flat]
-        missing = photo[left] - sum((w * c for w, c in zip(shares, some, strict=True)), np.float32(0))
-        # a layer can take its share only where it is not yet at the end of its range in that direction
-        free = [np.where(missing > 0, c < 1, c > 0) * (w * w) * (c + _BLACK) for c, w in zip(some, shares, strict=True)]
-        norm = np.maximum(sum((f * w for f, w in zip(free, shares, strict=True)), np.float32(0)), np.float32(1e-12))
-        missing /= norm
-        clipped = np.zeros(len(missing), bool)
-        for colour, c, f in zip(flat, some, free, strict=True):
-            wanted = c + f * missing
-            colour[left] = np.clip(wanted, 0.0, 1.0)
-            clipped |= ((wanted < 0) | (wanted > 1)).any(axis=1)
-        left = np.flatnonzero(clipped) if isinstance(left, slice) else left[clipped]
-        if not len(left):
-            break
-    return colours
+    from mattingmfif.matting.colour_kernels import agree
+
+    apart = np.zeros(len(photo_linear), np.float32)
+    agree(np.ascontiguousarray(photo_linear), colours, weights, _PASSES, _BLACK, apart)
+    apart *= np.float32(255)
+    return apart
 
 
-def clean_tails(fractions: Sequence[Float32], tail: float) -> list[Float32]:
-    """Fractions without the faint veil below `tail` and the faint hole above 1 - `tail`; the rest is kept.
+def clean_tails(fractions: Sequence[Float32], tail: float) -> None:
+    """Clear, in place, the faint veil below `tail` and the faint hole above 1 - `tail`; the rest of `[H,W]` is kept.
 
-    Islands are cleaned too: a soft speck whose strongest pixel is below 5 * `tail` vanishes.
+    Islands are cleared too: a soft speck whose strongest pixel is below 5 * `tail` vanishes.
     """
-    cleaned = []
+    from mattingmfif.matting.colour_kernels import clear_specks
+
     for fraction in fractions:
-        out = zeros_where_untouched(fraction.shape)
-        window = window_of(fraction >= tail, 0)
+        window = window_of(fraction > 0, 0)
         own = fraction[window]
-        own = np.where(own < tail, np.float32(0), np.where(own > 1 - tail, np.float32(1), own))
-        out[window] = _without_specks(own, 5 * tail)
-        cleaned.append(out)
-    if len(cleaned) > 1:
-        window = window_of(np.max(np.stack(cleaned), axis=0) > 0, 0)
-        total = np.maximum(np.sum([c[window] for c in cleaned], axis=0), np.float32(1))
-        for out in cleaned:
-            out[window] /= total
-    return cleaned
+        if not own.size:  # a subject that others took over; OpenCV crashes on empty arrays
+            continue
+        own[own < tail] = 0.0
+        own[own > 1 - tail] = 1.0
+        count, labels = cv2.connectedComponents((own > 0).astype(np.uint8), connectivity=8)
+        if count > 2 and tail > 0:
+            clear_specks(fraction, labels, count, np.float32(5 * tail), window[0].start, window[1].start)
+    hold_to_one(fractions)
 
 
-def _without_specks(fraction: Float32, strongest: float) -> Float32:
-    if not fraction.size:  # a subject that others took over; OpenCV crashes on empty arrays
-        return fraction
-    count, labels = cv2.connectedComponents((fraction > 0).astype(np.uint8), connectivity=8)
-    if count <= 2 or strongest <= 0:
-        return np.asarray(fraction, np.float32)
-    strong = np.zeros(count, bool)
-    strong[np.unique(labels[fraction >= strongest])] = True
-    return np.where(strong[labels], fraction, np.float32(0)).astype(np.float32)
+def hold_to_one(fractions: Sequence[Float32]) -> None:
+    """Scale `fractions` `[H,W]` down, in place, where they sum to more than one."""
+    for part in overlaps([window_of(fraction > 0, 0) for fraction in fractions]):
+        total = fractions[0][part].copy()
+        for fraction in fractions[1:]:
+            total += fraction[part]
+        if total.max() > 1:
+            np.maximum(total, np.float32(1), out=total)
+            for fraction in fractions:
+                fraction[part] /= total

@@ -20,7 +20,6 @@ import scipy.sparse as sparse
 from scipy.sparse.linalg import splu
 
 from mattingmfif.pixels.colour import Float32
-from mattingmfif.pixels.planes import zeros_where_untouched
 
 Float64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -143,7 +142,7 @@ def bring_up(small: Float32, small_photo: Float32, photo: Float32, band: Mask, o
         for dx in (0, 1):
             part = band[dy::2, dx::2]
             cells[: part.shape[0], : part.shape[1]] |= part
-    lines, means = zeros_where_untouched((*small.shape, 4)), zeros_where_untouched((*small.shape, 4))
+    lines, means = np.empty((2, *small.shape, 4), np.float32)  # only what is written is read
     rows, columns = np.nonzero(cv2.dilate(cells, np.ones((5, 5), np.uint8)))
     fit_lines(small_photo, small, rows, columns, _GUIDE_EPSILON, lines)
     rows, columns = np.nonzero(cv2.dilate(cells, np.ones((3, 3), np.uint8)))

@@ -19,14 +19,15 @@ from mattingmfif.matting.accepted import accepted_linear, accepted_masks, accept
 from mattingmfif.matting.alpha import solve_fractions
 from mattingmfif.matting.confidence import band_px, clipped_share, plate_ghosts, unexplained
 from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast
-from mattingmfif.matting.foreground import clean_tails
-from mattingmfif.matting.light import fractions_in_light
+from mattingmfif.matting.foreground import clean_tails, hold_to_one
+from mattingmfif.matting.light import fractions_to_light
 from mattingmfif.matting.plate import add_grain, inpaint_ring, known_behind
 from mattingmfif.matting.settings import MattingSettings
 from mattingmfif.matting.subjects import Subjects, reduced_photo
+from mattingmfif.matting.surroundings import reduced
 from mattingmfif.matting.trimap import Labels, labels_from_masks, scaled_px
-from mattingmfif.matting.unmix import colour_scale, correct, unmixed, windows_of_subjects
-from mattingmfif.matting.windows import window_of
+from mattingmfif.matting.unmix import colour_scale, correct, reduced_sum, unmixed, windows_of_subjects
+from mattingmfif.matting.windows import whole_cells, window_of
 from mattingmfif.pixels.colour import Float32, linear_to_srgb
 from mattingmfif.pixels.fill import push_pull
 from mattingmfif.pixels.grain import grain_sigma
@@ -96,13 +97,15 @@ def estimate_layers(
     if sorted(order) != list(range(len(subjects.masks))):
         raise ValueError(f"order {order} does not list each of {len(subjects.masks)} subjects once")
     ordered = subjects.reordered(order)
-    fractions = clean_tails(solve_subjects(photo_srgb, ordered, settings), settings.tail)
+    fractions = solve_subjects(photo_srgb, ordered, settings)
+    clean_tails(fractions, settings.tail)
     kept = _gate(photo_srgb, fractions, ordered, settings)
     fractions, scores = [fractions[k] for k in kept], [kept[k] for k in kept]
-    solved = np.sum(fractions, axis=0)
+    scale = colour_scale(photo_linear.shape)
+    cells, solved = reduced(photo_linear, scale), reduced_sum(fractions, scale)
     if not ordered.are_alphas:
-        fractions = fractions_in_light(photo_linear, fractions, colour_scale(photo_linear.shape))
-    layers = _assemble(photo_linear, photo_srgb, fractions, solved, settings, scores, plate_linear)
+        fractions_to_light(photo_linear, fractions, cells, scale)
+    layers = _assemble(photo_linear, photo_srgb, cells, fractions, solved, settings, scores, plate_linear)
     ghost = max(cutout.scores["plate_ghost"] for cutout in layers.cutouts)
     if subjects.segmenter != "given" and ghost > settings.max_plate_ghost:
         allowed = f"{settings.max_plate_ghost:.0%} are allowed"
@@ -127,8 +130,9 @@ def _gate(
     kept: dict[int, dict[str, float]] = {}
     why = []
     for k, fraction in enumerate(fractions):
-        solid, touched = int((fraction >= 1).sum()), int((fraction > 0).sum())
-        if not touched or float(fraction.max()) < 0.5:
+        own = fraction[window_of(fraction > 0, 0)]
+        solid, touched = int((own >= 1).sum()), int((own > 0).sum())
+        if not touched or float(own.max()) < 0.5:
             why.append("nothing is left of it")
             continue
         transparent = 1 - solid / touched
@@ -175,7 +179,7 @@ def subject_labels(subjects: Subjects, settings: MattingSettings) -> Labels:
 def solve_subjects(photo_srgb: Float32, subjects: Subjects, settings: MattingSettings) -> list[Float32]:
     """The fractions `[H,W]` of all subjects: the user's alphas as they are, the others solved from their trimaps."""
     if subjects.are_alphas:
-        return _fit_together([np.asarray(mask, np.float32) for mask in subjects.masks])
+        return _fit_together(subjects.masks)
     shape = photo_srgb.shape
     labels = subject_labels(subjects, settings)
     own = subjects.labels is not None  # the user's own trimap is not widened
@@ -197,33 +201,53 @@ def nearest_first(subjects: Subjects) -> list[int]:
 
 
 def over_alphas(fractions: Sequence[Float32]) -> tuple[list[Float32], list[Float32]]:
-    """(over-alphas, what is covered by nearer layers, and last by all) of fractions listed nearest first."""
-    covered = np.zeros(fractions[0].shape, np.float32)
+    """(over-alphas, what is covered by nearer layers, and last by all) of fractions listed nearest first.
+
+    A subject that no nearer one touches keeps its fraction, the array itself, as its alpha.
+    """
+    shape = fractions[0].shape
+    scale = colour_scale(shape)
+    covered = zeros_where_untouched(shape, (slice(0, shape[0]), slice(0, shape[1])))
     alphas, covers = [], []
     for fraction in fractions:
-        alpha = zeros_where_untouched(fraction.shape)
-        window = window_of(fraction > 0, 2)
-        alpha[window] = fraction[window]
-        hidden = covered[window]
+        window = whole_cells(window_of(fraction > 0, 2), scale, shape)
+        hidden, alpha, cover = covered[window], fraction, zeros_where_untouched(shape, window)
         if (hidden > 0).any():
-            through = np.float32(1) - hidden
-            own = np.clip(fraction[window] / np.maximum(through, np.float32(1e-3)), 0.0, 1.0)
-            alpha[window] = np.where(hidden > 0, push_pull(own, known_behind(hidden)), own)
+            cover[window] = hidden
+            alpha = zeros_where_untouched(shape, window)
+            alpha[window] = _continued_alpha(fraction[window], hidden, scale)
         alphas.append(alpha)
-        covers.append(covered)
-        covered = covered.copy()
-        covered[window] = np.minimum(covered[window] + fraction[window], np.float32(1))
+        covers.append(cover)
+        np.minimum(hidden + fraction[window], np.float32(1), out=hidden)
     return alphas, [*covers, covered]
 
 
-def _fit_together(alphas: list[Float32]) -> list[Float32]:
-    total = np.maximum(np.sum(alphas, axis=0), np.float32(1))
-    return [np.asarray(alpha / total, np.float32) for alpha in alphas]
+def _continued_alpha(fraction: Float32, hidden: Float32, scale: int) -> Float32:
+    """The over-alpha of a `fraction` behind nearer layers of opacity `hidden`, continued where they hide it."""
+    own = fraction.copy()
+    part = window_of(hidden > 0, 0)
+    through = np.maximum(np.float32(1) - hidden[part], np.float32(1e-3))
+    own[part] = np.where(hidden[part] > 0, np.clip(fraction[part] / through, 0, 1), fraction[part])
+    known = known_behind(hidden)
+    weight = reduced(known, scale)
+    seen = np.asarray(reduced(own * known, scale) / np.maximum(weight, np.float32(1e-6)), np.float32)
+    filled = push_pull(seen, np.minimum(weight * np.float32(scale * scale), np.float32(1)))
+    size = (filled.shape[1] * scale, filled.shape[0] * scale)
+    large = cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR)[: own.shape[0], : own.shape[1]]
+    own[part] = large[part] + (own[part] - large[part]) * known[part]
+    return own
+
+
+def _fit_together(alphas: Sequence[npt.NDArray[np.generic]]) -> list[Float32]:
+    fractions = [np.array(alpha, np.float32, order="C") for alpha in alphas]
+    hold_to_one(fractions)
+    return fractions
 
 
 def _assemble(
     photo_linear: Float32,
     photo_srgb: Float32,
+    cells: Float32,
     fractions: list[Float32],
     solved: Float32,
     settings: MattingSettings,
@@ -232,7 +256,7 @@ def _assemble(
 ) -> Cutouts:
     alphas, covers = over_alphas(fractions)
     covered = covers[-1]
-    colours, plate = unmixed(photo_linear, fractions, alphas, covers, solved)
+    colours, plate = unmixed(photo_linear, cells, fractions, alphas, covers, solved)
     plate_known = np.ones(covered.shape, np.float32)
     grain_codes = grain_sigma(photo_srgb) if settings.plate_grain and plate_linear is None else 0.0
     for part in windows_of_subjects(alphas):
@@ -264,7 +288,9 @@ def _summary(codes: Float32) -> dict[str, float]:
 
 
 def _known(cover: Float32, alpha: Float32) -> Float32:
-    known = np.ones(cover.shape, np.float32)
     window = window_of(alpha > 0, 0)
+    if not (cover[window] > 0).any():
+        return np.broadcast_to(np.float32(1), cover.shape)  # takes no memory
+    known = np.ones(cover.shape, np.float32)
     known[window] = known_behind(cover[window])
     return known

@@ -19,66 +19,51 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mattingmfif.matting.surroundings import SURE, continued, points_of, reduced, sampled
-from mattingmfif.matting.windows import window_of
-from mattingmfif.pixels.colour import Float32, linear_to_srgb, srgb_to_linear
+from mattingmfif.matting.foreground import hold_to_one
+from mattingmfif.matting.surroundings import SURE, VARIATION_CELL_PX, cells_of, continued, reduced, variation
+from mattingmfif.matting.windows import is_empty, whole_cells, window_of
+from mattingmfif.pixels.colour import Float32
 
 _MARGIN_PX = 32
 #: less light of a subject than this is none: an eighth of a code on black
-_NOTHING = np.float32(0.0005)
+_NOTHING = 0.0005
 #: standard deviation of an alpha solved in codes, once it is brought to light
-_ALPHA_SIGMA = np.float32(0.15)
+_ALPHA_SIGMA = 0.15
 #: what F and B are uncertain by besides their variation: of their own brightness, and at least
-_RELATIVE, _LEAST = np.float32(0.03), np.float32(0.002)
+_RELATIVE, _LEAST = 0.03, 0.002
 #: their variation counts so much more, because a continuation across a band misses some of it
-_VARIATION = np.float32(4.0)
+_VARIATION = 4.0
+_CONSTANTS = tuple(np.float32(value) for value in (_VARIATION, _RELATIVE, _LEAST, _ALPHA_SIGMA**2, _NOTHING))
 
 
-def fractions_in_light(photo_linear: Float32, fractions: Sequence[Float32], scale: int) -> list[Float32]:
-    """`fractions` `[H,W]`, solved in sRGB, as shares of the light of `photo_linear` `[H,W,3]`; 0 and 1 stay 0 and 1.
+def fractions_to_light(photo_linear: Float32, fractions: Sequence[Float32], cells: Float32, scale: int) -> None:
+    """Turn `fractions` `[H,W]`, solved in sRGB, into shares of the light of `photo_linear` `[H,W,3]`, in place.
 
-    Colours around the bands are looked at 1/`scale` of the size. Shares below 2 % stay where they end an outline (on a
-    dark ground the light of a bright subject still shows), and are cleared elsewhere.
+    0 and 1 stay 0 and 1. Colours around the bands are looked at in `cells`, the photo reduced by `scale`. Shares below
+    2 % stay where they end an outline (on a dark ground the light of a bright subject still shows), and are cleared
+    elsewhere.
     """
-    lit = [_in_light(photo_linear, fraction, scale) for fraction in fractions]
-    if len(lit) > 1:
-        window = window_of(np.logical_or.reduce([fraction > 0 for fraction in lit]), 0)
-        total = np.maximum(np.sum([fraction[window] for fraction in lit], axis=0), np.float32(1))
-        for fraction in lit:
-            fraction[window] /= total
-    return lit
+    for fraction in fractions:
+        _to_light(photo_linear, fraction, cells, scale)
+    hold_to_one(fractions)
 
 
-def _in_light(photo_linear: Float32, solved: Float32, scale: int) -> Float32:
-    fraction = solved.copy()
-    window = window_of(solved > 0, _MARGIN_PX)
-    own = solved[window]
-    rows, columns = np.nonzero((own > 0) & (own < 1))
-    if not rows.size:
-        return fraction
-    cover, light = reduced(own, scale), reduced(photo_linear[window], scale)
+def _to_light(photo_linear: Float32, fraction: Float32, cells: Float32, scale: int) -> None:
+    from mattingmfif.matting.colour_kernels import shares_of_light
+
+    window = whole_cells(window_of(fraction > 0, _MARGIN_PX), scale, fraction.shape)
+    if is_empty(window):
+        return
+    light, cover = np.ascontiguousarray(cells[cells_of(window, scale)]), reduced(fraction[window], scale)
     inside, outside = cover >= 1 - SURE, cover <= SURE
     if not (inside.any() and outside.any()):
-        return fraction
-    at = points_of(rows, columns, own.shape, cover.shape)
-    front, front_varies = (sampled(plane, at) for plane in continued(light, inside))
-    back, back_varies = (sampled(plane, at) for plane in continued(light, outside))
-    a = own[rows, columns]
-    apart = front - back
-    square = np.einsum("nc,nc->n", apart, apart)
-    codes = linear_to_srgb(back)
-    stands_for = srgb_to_linear(np.clip(codes + a[:, None] * (linear_to_srgb(front) - codes), 0.0, 1.0))
-    share = np.einsum("nc,nc->n", stands_for - back, apart) / np.maximum(square, np.float32(1e-9))
-    share = np.where(square > 1e-6, np.clip(share, 0.0, 1.0), a)
-    noise = _VARIATION * (a * a * front_varies + (1 - a) ** 2 * back_varies)
-    noise += (_RELATIVE * (front + back).mean(axis=1) + _LEAST) ** 2
-    doubt = noise / _ALPHA_SIGMA**2
-    seen = np.einsum("nc,nc->n", photo_linear[window][rows, columns] - back, apart)
-    share = np.clip((seen + doubt * share) / (square + doubt), 0.0, 1.0)
-    share[share < _NOTHING] = 0.0
-    share[share > 1 - _NOTHING] = 1.0
+        return
+    sides = np.stack([continued(light, inside), continued(light, outside)])
+    varies = np.stack([variation(light, inside), variation(light, outside)])
+    corners = (window[0].start, window[1].start, window[0].stop, window[1].stop)
+    photo = np.ascontiguousarray(photo_linear)
+    shares_of_light(photo, fraction, corners, sides, varies, scale, VARIATION_CELL_PX, _CONSTANTS)
     part = fraction[window]
-    part[rows, columns] = share
     box = np.ones((4 * scale + 3,) * 2, np.uint8)
-    part[(part < SURE) & (cv2.dilate((part >= SURE).astype(np.uint8), box) == 0)] = 0.0
-    return fraction
+    near = cv2.dilate((part >= SURE).astype(np.uint8), box)
+    part[(part < SURE) & (near == 0)] = 0.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from mattingmfif.matting.surroundings import SURE, continued
+from mattingmfif.matting.surroundings import SURE, VARIATION_CELL_PX, continued, variation
 from mattingmfif.pixels.colour import Float32, decode_srgb, encode_srgb
 from mattingmfif.pixels.fill import push_pull
 
@@ -18,6 +18,7 @@ VISIBLE_SHARE = np.float32(0.1)
 _ALPHA_ERROR = np.float32(0.3)
 #: what the continuation of a background is uncertain by besides its variation: of its own brightness, and at least
 _RELATIVE, _LEAST = np.float32(0.1), np.float32(0.001)
+_MEAN = np.full((1, 3), 1 / 3, np.float32)
 
 
 def known_behind(covered: Float32) -> Float32:
@@ -38,16 +39,25 @@ def continue_behind(
     sure = solved <= SURE
     if sure.all() or not sure.any():
         return background
-    around, varies = continued(photo_linear, sure)
-    own_varies = continued(photo_linear, solved >= 1 - SURE)[1] if (solved >= 1 - SURE).any() else varies
+    around, body = continued(photo_linear, sure), solved >= 1 - SURE
+    varies = _enlarged(variation(photo_linear, sure), covered.shape)
+    own_varies = _enlarged(variation(photo_linear, body), covered.shape) if body.any() else varies
     through = np.float32(1) - covered
-    apart = foreground - around
+    apart = cv2.subtract(foreground, around)
     wrong = _ALPHA_ERROR * covered + np.abs(covered - solved)
     unmixed = wrong**2 * np.einsum("ijc,ijc->ij", apart, apart) + covered**2 * own_varies
-    continuation = (varies + (_RELATIVE * around.mean(axis=-1) + _LEAST) ** 2) * through**2
+    uncertain = _RELATIVE * (cv2.transform(around, _MEAN).reshape(covered.shape)) + _LEAST
+    continuation = (varies + uncertain**2) * through**2
     weight = through**2 * continuation / (continuation + unmixed + np.float32(1e-12))
-    known = np.where(sure[..., None], photo_linear, background)
+    known = background.copy()
+    known[sure] = photo_linear[sure]
     return np.clip(push_pull(known, np.where(sure, np.float32(1), weight)), 0.0, 1.0)
+
+
+def _enlarged(variance: Float32, shape: tuple[int, ...]) -> Float32:
+    """`variance` `[h,w]`, in cells of `VARIATION_CELL_PX`, at every pixel of a picture of `shape`."""
+    size = (variance.shape[1] * VARIATION_CELL_PX, variance.shape[0] * VARIATION_CELL_PX)
+    return np.asarray(cv2.resize(variance, size, interpolation=cv2.INTER_LINEAR), np.float32)[: shape[0], : shape[1]]
 
 
 def inpaint_ring(plate: Float32, covered: Float32, ring_px: int) -> Float32:

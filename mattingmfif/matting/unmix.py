@@ -14,9 +14,9 @@ import numpy as np
 
 from mattingmfif.matting.foreground import agree_with_photo, split_colours
 from mattingmfif.matting.plate import continue_behind
-from mattingmfif.matting.surroundings import points_of, reduced, sampled
-from mattingmfif.matting.windows import Window, disjoint, window_of
-from mattingmfif.pixels.colour import Float32, linear_to_srgb
+from mattingmfif.matting.surroundings import cells_of, reduced, spread_cells
+from mattingmfif.matting.windows import Window, disjoint, is_empty, whole_cells, window_of
+from mattingmfif.pixels.colour import Float32
 from mattingmfif.pixels.fill import push_pull
 from mattingmfif.pixels.planes import zeros_where_untouched
 
@@ -24,9 +24,12 @@ MARGIN_PX = 32
 #: long side above which colours are unmixed at half and at a third of the size (the accuracy stays within 3 %)
 _HALF_COLOURS_FROM_PX, _THIRD_COLOURS_FROM_PX = 2000, 3000
 #: a subject has a colour this far beyond its alpha too, for whoever reduces it without alpha (box of 17 px)
-_AROUND = np.ones((17, 17), np.uint8)
+_AROUND_PX = 8
+_AROUND = np.ones((2 * _AROUND_PX + 1,) * 2, np.uint8)
+#: reduced pixels within which subjects do not share colours
+_APART = np.ones((13, 13), np.uint8)
 #: pixels that are corrected at once
-_BLOCK = 1 << 18
+_BLOCK = 1 << 17
 
 
 def colour_scale(shape: tuple[int, ...]) -> int:
@@ -36,12 +39,26 @@ def colour_scale(shape: tuple[int, ...]) -> int:
 
 
 def windows_of_subjects(alphas: Sequence[Float32]) -> list[Window]:
-    """Rectangles that hold all subjects with a margin, and do not overlap each other."""
-    return disjoint([window_of(alpha > 0, MARGIN_PX) for alpha in alphas])
+    """Rectangles of whole cells that hold all subjects with a margin, and do not overlap each other."""
+    shape = alphas[0].shape
+    scale = colour_scale(shape)
+    return disjoint([whole_cells(window_of(alpha > 0, MARGIN_PX), scale, shape) for alpha in alphas])
+
+
+def reduced_sum(fractions: Sequence[Float32], scale: int) -> Float32:
+    """The sum of `fractions` `[H,W]`, reduced by `scale`."""
+    height, width = fractions[0].shape
+    total = np.zeros((-(-height // scale), -(-width // scale)), np.float32)
+    for fraction in fractions:
+        window = whole_cells(window_of(fraction > 0, 0), scale, fraction.shape)
+        if not is_empty(window):
+            total[cells_of(window, scale)] += reduced(fraction[window], scale)
+    return total
 
 
 def unmixed(
     photo_linear: Float32,
+    cells: Float32,
     fractions: Sequence[Float32],
     alphas: Sequence[Float32],
     covers: Sequence[Float32],
@@ -50,31 +67,64 @@ def unmixed(
     """(colours of the subjects, colour behind them), all `[H,W,3]` linear, not yet made to agree with the photo.
 
     Nearest first: `fractions` of the light, over-`alphas`, and `covers`, what is covered by nearer ones and, last, by
-    all. `solved` is the sum of the fractions as they were solved in codes. A subject's colour is 0 farther away.
+    all. `cells` `[h,w,3]` is the photo and `solved` `[h,w]` the sum of the fractions as they were solved in codes, both
+    reduced by `colour_scale`. A subject's colour is 0 farther away.
     """
-    colours = [zeros_where_untouched(photo_linear.shape) for _ in fractions]
+    shape = photo_linear.shape
+    colours = [zeros_where_untouched(shape, window_of(alpha > 0, _AROUND_PX)) for alpha in alphas]
     plate = photo_linear.copy()
     scale = colour_scale(photo_linear.shape)
     for window in windows_of_subjects(alphas):
-        light, covered = reduced(photo_linear[window], scale), reduced(covers[-1][window], scale)
+        corner = (window[0].start, window[1].start)
+        part = cells_of(window, scale)
+        light, covered = np.ascontiguousarray(cells[part]), reduced(covers[-1][window], scale)
         front, back = split_colours(light, covered)
-        rows, columns = np.nonzero(covers[-1][window] > 0)
-        size = covers[-1][window].shape
-        behind = continue_behind(light, front, back, covered, reduced(solved[window], scale))
-        plate[window][rows, columns] = sampled(behind, points_of(rows, columns, size, covered.shape))
+        behind = continue_behind(light, front, back, covered, solved[part])
+        spread_cells(behind, scale, (covers[-1][window] > 0).view(np.uint8), plate, corner)
         inside = [k for k, alpha in enumerate(alphas) if (alpha[window] > 0).any()]
-        for k in inside:
-            own = front if len(inside) == 1 else _own_colour(light, reduced(fractions[k][window], scale), scale)
-            alpha, cover = alphas[k][window], covers[k][window]
-            if ((cover > 0) & (alpha > 0)).any():  # continued behind the nearer subjects
-                seen = np.float32(1) - reduced(cover, scale)
-                own = push_pull(own, seen * seen * (reduced(alpha, scale) > 0))
-            solid = fractions[k][window] >= 1
-            rows, columns = np.nonzero((cv2.dilate((alpha > 0).astype(np.uint8), _AROUND) > 0) & ~solid)
-            part = colours[k][window]
-            part[rows, columns] = sampled(own, points_of(rows, columns, size, own.shape))
-            part[solid] = photo_linear[window][solid]
+        owns = [reduced(fractions[k][window], scale) for k in inside]
+        for k, own, apart in zip(inside, owns, _apart(owns), strict=True):
+            colour = front if apart else _own_colour(light, own, scale)
+            _fill_in(colours[k], photo_linear, colour, window, scale, fractions[k], alphas[k], covers[k])
     return colours, plate
+
+
+def _fill_in(
+    colour: Float32,
+    photo_linear: Float32,
+    own: Float32,
+    window: Window,
+    scale: int,
+    fraction: Float32,
+    alpha: Float32,
+    cover: Float32,
+) -> None:
+    """Write into `colour` `[H,W,3]` the photo where the subject is all there is, and `own` `[h,w,3]` around that.
+
+    `own` is the subject's colour in the cells of `window`.
+    """
+    from mattingmfif.matting.colour_kernels import take_where_solid
+
+    hidden, present = cover[window] > 0, alpha[window] > 0
+    if (hidden & present).any():  # continued behind the nearer subjects
+        seen = np.float32(1) - reduced(cover[window], scale)
+        own = push_pull(own, seen * seen * (reduced(alpha[window], scale) > 0))
+    inner = whole_cells(window_of(present, _AROUND_PX), scale, present.shape)
+    wanted = cv2.dilate(present[inner].view(np.uint8), _AROUND)
+    top, left = window[0].start + inner[0].start, window[1].start + inner[1].start
+    corners = (top, left, top + wanted.shape[0], left + wanted.shape[1])
+    wanted[fraction[corners[0] : corners[2], corners[1] : corners[3]] >= 1] = 0
+    spread_cells(own[cells_of(inner, scale)], scale, wanted, colour, corners[:2])
+    take_where_solid(fraction, photo_linear, colour, *corners)
+
+
+def _apart(fractions: Sequence[Float32]) -> list[bool]:
+    """Of each fraction `[h,w]` whether all others are so far from it that they have no part in its colours."""
+    if len(fractions) == 1:
+        return [True]
+    near = [cv2.dilate((fraction > 0).astype(np.uint8), _APART) for fraction in fractions]
+    count = np.asarray(np.sum(near, axis=0))
+    return [not (count[own > 0] > 1).any() for own in near]
 
 
 def _own_colour(light: Float32, fraction: Float32, scale: int) -> Float32:
@@ -93,32 +143,30 @@ def correct(
     Where one layer is all there is, it must be the photo itself already. Returns the difference left, in sRGB codes,
     at the pixels that were corrected.
     """
-    differences = [np.zeros(0, np.float32)]
-    for window in windows_of_subjects(alphas):
-        mixed = np.zeros(alphas[0][window].shape, bool)
-        for fraction in fractions:
-            mixed |= fraction[window] > 0
-        for fraction in fractions:
-            mixed &= fraction[window] < 1
-        rows, columns = np.nonzero(mixed)
-        for start in range(0, rows.size, _BLOCK):
-            at = rows[start : start + _BLOCK], columns[start : start + _BLOCK]
-            photo = photo_linear[window][at]
-            weights = _weights([alpha[window][at] for alpha in alphas])
-            fixed = agree_with_photo(photo, [colour[window][at] for colour in colours], weights)
-            for colour, values in zip(colours, fixed, strict=True):
-                colour[window][at] = values
-            light = sum((w[:, None] * c for w, c in zip(weights, fixed, strict=True)), np.float32(0))
-            apart = np.abs(linear_to_srgb(light) - linear_to_srgb(photo)).max(axis=-1, initial=0.0)
-            differences.append(np.asarray(apart * np.float32(255), np.float32))
-    return np.concatenate(differences)
+    mixed = np.zeros(alphas[0].shape, bool)
+    for fraction in fractions:
+        window = window_of(fraction > 0, 0)
+        own = fraction[window]
+        mixed[window] |= (own > 0) & (own < 1)
+    where = np.flatnonzero(mixed)
+    differences = np.zeros(where.size, np.float32)
+    photo = photo_linear.reshape(-1, 3)
+    flat, opacities = [colour.reshape(-1, 3) for colour in colours], [alpha.reshape(-1) for alpha in alphas]
+    for start in range(0, where.size, _BLOCK):
+        at = where[start : start + _BLOCK]
+        weights = _weights([alpha[at] for alpha in opacities])
+        values = np.stack([colour[at] for colour in flat])
+        differences[start : start + _BLOCK] = agree_with_photo(photo[at], values, weights)
+        for colour, fixed in zip(flat, values, strict=True):
+            colour[at] = fixed
+    return differences
 
 
-def _weights(alphas: Sequence[Float32]) -> list[Float32]:
-    """The share of each pixel's light that comes from each layer and, last, from the plate."""
+def _weights(alphas: Sequence[Float32]) -> Float32:
+    """The share `[L+1,n]` of each pixel's light that comes from each layer `[n]` and, last, from the plate."""
     through = np.ones_like(alphas[0])
     weights = []
     for alpha in alphas:
         weights.append(through * alpha)
         through = through * (np.float32(1) - alpha)
-    return [*weights, through]
+    return np.stack([*weights, through])

@@ -20,11 +20,30 @@ def window_of(mask: npt.NDArray[np.bool_], margin_px: int, multiple: int = 1) ->
     return slice(top, bottom), slice(left, right)
 
 
+def whole_cells(window: Window, multiple: int, shape: tuple[int, ...]) -> Window:
+    """The rectangle with whole cells of `multiple` pixels at its ends, as far as a picture of this shape reaches."""
+    rows, columns = (
+        slice(side.start // multiple * multiple, min(-(-side.stop // multiple) * multiple, length))
+        for side, length in zip(window, shape, strict=False)
+    )
+    return rows, columns
+
+
+def overlaps(windows: list[Window]) -> list[Window]:
+    """Where two or more of the rectangles lie over one another, as rectangles that do not."""
+    met = []
+    for k, a in enumerate(windows):
+        for b in windows[:k]:
+            rows, columns = (slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
+            met.append((rows, columns))
+    return disjoint(met)
+
+
 def disjoint(windows: list[Window]) -> list[Window]:
     """Rectangles that cover the given ones and do not overlap each other: those that do are merged."""
     merged: list[Window] = []
     for window in windows:
-        if window[0].start >= window[0].stop or window[1].start >= window[1].stop:
+        if is_empty(window):
             continue
         todo = window
         while True:
@@ -35,6 +54,11 @@ def disjoint(windows: list[Window]) -> list[Window]:
             todo = (_union(todo[0], met[0]), _union(todo[1], met[1]))
         merged.append(todo)
     return merged
+
+
+def is_empty(window: Window) -> bool:
+    """True for a rectangle without pixels."""
+    return window[0].start >= window[0].stop or window[1].start >= window[1].stop
 
 
 def _overlap(a: Window, b: Window) -> bool:

@@ -129,7 +129,8 @@ def in_place_shot(
 
     for cutout, (_, alpha), distance in zip(subjects, codes_and_alphas, distances, strict=True):
         colour = quantised_colour(cutout.colour_linear, settings.bits, mostly_black=True)
-        layers.append(Layer(colour, alpha, distance, known=cutout.known))
+        known = None if cutout.known.min() >= 1 else cutout.known
+        layers.append(Layer(colour, alpha, distance, known=known))
         facts.append(_facts("subject", distance, dict(cutout.scores)))
     if len(layers) == len(subjects):  # not cut at depth edges: the plate lies behind the subjects
         layers.append(Layer(plate, np.ones((height, width), np.float32), plate_distance, known=plate_known))

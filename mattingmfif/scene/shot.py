@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from mattingmfif.matting.windows import window_of
 from mattingmfif.optics import Layer, Scene, Sensor, ThinLens
-from mattingmfif.pixels.colour import decode_srgb, encode_srgb
+from mattingmfif.pixels.codes import codes_of
+from mattingmfif.pixels.colour import decode_srgb
 from mattingmfif.pixels.planes import zeros_where_untouched
 from mattingmfif.scene.focus import focus_for, held_to_limit
 from mattingmfif.scene.sensor import draw_sensor, with_highlights
@@ -54,7 +55,7 @@ def quantised_alpha(alpha: Float32) -> tuple[npt.NDArray[np.uint16], Float32]:
     window = window_of(alpha > 0, 0)
     codes = np.zeros(alpha.shape, np.uint16)
     codes[window] = np.rint(np.clip(alpha[window], 0.0, 1.0) * ALPHA_CODES)
-    matte = zeros_where_untouched(alpha.shape)
+    matte = zeros_where_untouched(alpha.shape, window)
     np.divide(codes[window], np.float32(ALPHA_CODES), out=matte[window])
     return codes, matte
 
@@ -65,16 +66,30 @@ def quantised_colour(colour_linear: Float32, bits: int, *, mostly_black: bool = 
     `mostly_black`, as a cut-out's plane is: then black takes next to no memory.
     """
     shape = colour_linear.shape
-    quantised = zeros_where_untouched(shape) if mostly_black else np.empty(shape, np.float32)
-    for top in range(0, len(colour_linear), _STRIP_ROWS):
-        strip, columns = colour_linear[top : top + _STRIP_ROWS], slice(None)
-        if mostly_black:
-            light = np.flatnonzero(strip.reshape(len(strip), -1).max(axis=0))  # plain columns of numbers: fast
-            if not light.size:
-                continue
-            columns = slice(int(light[0]) // 3, int(light[-1]) // 3 + 1)
-        quantised[top : top + _STRIP_ROWS, columns] = decode_srgb(encode_srgb(strip[:, columns], bits))
+    if not mostly_black:
+        return _rounded(colour_linear, np.empty(shape, np.float32), bits)
+    window = _lit(colour_linear)
+    quantised = zeros_where_untouched(shape, window)
+    _rounded(colour_linear[window], quantised[window], bits)
     return quantised
+
+
+def _rounded(colour_linear: Float32, out: Float32, bits: int) -> Float32:
+    """Write the light of the nearest codes into `out`, by strips that stay in the cache."""
+    for top in range(0, len(colour_linear), _STRIP_ROWS):
+        out[top : top + _STRIP_ROWS] = decode_srgb(codes_of(colour_linear[top : top + _STRIP_ROWS], bits))
+    return out
+
+
+def _lit(colour_linear: Float32) -> tuple[slice, slice]:
+    """The rectangle outside of which a plane `[H,W,3]` is black; empty for a black one."""
+    flat = colour_linear.reshape(len(colour_linear), -1)  # plain columns of numbers: fast
+    rows = np.flatnonzero(flat.max(axis=1, initial=0.0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    lines = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(flat[lines].max(axis=0)) // 3
+    return lines, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def order_layers(layers: list[Layer], facts: list[LayerFacts]) -> tuple[Scene, tuple[LayerFacts, ...]]:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from mattingmfif.matting.windows import disjoint, window_of
+from mattingmfif.matting.windows import disjoint, is_empty, overlaps, whole_cells, window_of
 
 
 def test_a_window_surrounds_the_mask_with_its_margin_inside_the_picture():
@@ -26,3 +26,24 @@ def test_overlapping_windows_merge_until_none_overlap():
         covered[window] += 1
     assert covered.max() == 1
     assert all(covered[window].all() for window in windows)
+
+
+def test_whole_cells_begin_and_end_at_multiples_or_where_the_picture_ends():
+    assert whole_cells((slice(4, 8), slice(7, 20)), 3, (9, 20)) == (slice(3, 9), slice(6, 20))
+    assert whole_cells((slice(3, 6), slice(0, 3)), 3, (9, 20)) == (slice(3, 6), slice(0, 3))
+    assert is_empty(whole_cells((slice(0, 0), slice(0, 0)), 3, (9, 20)))
+
+
+def test_overlaps_hold_the_pixels_of_two_or_more_rectangles():
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        corners = rng.integers(0, 12, (3, 2, 2))
+        windows = [tuple(slice(int(a.min()), int(a.max())) for a in corner.T) for corner in corners]
+        count = np.zeros((12, 12), int)
+        for window in windows:
+            count[window] += 1
+        held = np.zeros((12, 12), int)
+        for window in overlaps(windows):
+            held[window] += 1
+        assert held.max(initial=0) <= 1
+        assert (held[count > 1] == 1).all()

@@ -32,12 +32,14 @@ print(held_mb() - before)
 
 def test_a_plane_is_zero_and_can_be_written_to_at_any_size():
     for shape in ((0, 5), (3, 4), (700, 900), (700, 900, 3)):
-        plane = zeros_where_untouched(shape)
-        assert plane.shape == shape
-        assert plane.dtype == np.float32
-        assert not plane.any()
-        plane[...] = 2
-        assert (plane == 2).all()
+        for share in (None, 0.1, 0.6, 1.0):  # small pages, small ones, large ones, a plain array
+            window = None if share is None else (slice(0, int(share * shape[0])), slice(0, int(share * shape[1])))
+            plane = zeros_where_untouched(shape, window)
+            assert plane.shape == shape
+            assert plane.dtype == np.float32
+            assert not plane.any()
+            plane[...] = 2
+            assert (plane == 2).all()
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what memory a process holds")

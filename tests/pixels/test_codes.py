@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mattingmfif.dataset.codes import codes_of
+from mattingmfif.pixels.codes import codes_of
 from mattingmfif.pixels.colour import decode_srgb, encode_srgb, srgb_to_linear
 
 

@@ -18,7 +18,7 @@ def codes_of(light_linear: Float32, bits: int) -> npt.NDArray[Any]:
     """The nearest uint8 or uint16 sRGB codes of linear light (any shape), clipped; NaN is an error."""
     if bits != 8:
         return encode_srgb(light_linear, bits)
-    from mattingmfif.dataset.kernels import codes_of_light
+    from mattingmfif.pixels.kernels import codes_of_light
 
     light = np.ascontiguousarray(light_linear, np.float32)
     codes = np.empty(light.shape, np.uint8)
@@ -30,7 +30,7 @@ def codes_of(light_linear: Float32, bits: int) -> npt.NDArray[Any]:
 @cache
 def _table() -> tuple[int, Int32, Int32]:
     """The first cell's number, and of every cell its lowest code and the bits at which the next code begins."""
-    from mattingmfif.dataset.kernels import CELL_SHIFT
+    from mattingmfif.pixels.kernels import CELL_SHIFT
 
     lowest = int(np.float32(1e-4).view(np.int32)) >> CELL_SHIFT  # all light below has code 0
     highest = int(np.float32(1.0).view(np.int32)) >> CELL_SHIFT
