@@ -7,6 +7,7 @@ opened for the dataset; `read_image` / `write_image` (the editing commands) stay
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from PIL import Image
 from mattingmfif.errors import EXIT_IO, Refused, UserError
 from mattingmfif.photo.decode import Decoded, decode
 from mattingmfif.photo.icc import MatrixProfile
+from mattingmfif.photo.png_chunks import with_metadata
+from mattingmfif.photo.tiff_file import LAYOUT_TAGS, tiff_bytes
 from mattingmfif.pixels.colour import Float32, decode_srgb, encode_srgb
 from mattingmfif.pixels.deblock import without_grid
 from mattingmfif.pixels.resample import fit_long_side, reduce_to
@@ -114,9 +117,6 @@ def read_image(path: Path | str, *, max_pixels: int = 400_000_000) -> EditablePh
         raise UserError(f"{path}: {error.strerror or error}") from error
     except Refused as refusal:
         raise UserError(f"{path}: {refusal}") from refusal
-    exif = decoded.exif
-    if _ORIENTATION in exif:
-        exif[_ORIENTATION] = 1  # the pixels are upright now
     profile = decoded.profile
     codes = decoded.codes
     return EditablePhoto(
@@ -125,8 +125,22 @@ def read_image(path: Path | str, *, max_pixels: int = 400_000_000) -> EditablePh
         grey=codes.ndim == 2,
         profile=profile,
         icc_profile=b"" if decoded.converted_to_srgb else decoded.icc_bytes,
-        exif=exif.tobytes() if len(exif) else b"",
+        exif=_exif_bytes(decoded.exif),
     )
+
+
+def _exif_bytes(exif: Image.Exif) -> bytes:
+    """The EXIF block of a picture that is upright now; empty where there is none, or none that can be read whole."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of each broken tag and leaves it out
+        try:
+            for tag in LAYOUT_TAGS & set(exif):  # a TIFF file's
+                del exif[tag]
+            if _ORIENTATION in exif:
+                exif[_ORIENTATION] = 1
+            return exif.tobytes() if len(exif) else b""
+        except Exception:  # broken tags meet Pillow with exceptions of every type; the pixels are sound
+            return b""
 
 
 def written_suffix(path: Path | str) -> str:
@@ -147,8 +161,8 @@ def write_image(
 ) -> None:
     """Write linear `[H,W,3]` as PNG, TIFF, JPEG or WebP by the suffix; primaries, ICC and EXIF are those of `like`.
 
-    `bits` defaults to those of `like` where the format can hold them (JPEG and WebP hold 8). A 16-bit file carries the
-    profile only in PNG. Raises UserError for an unknown suffix and where the file cannot be written.
+    `bits` defaults to those of `like` where the format can hold them (JPEG and WebP hold 8). Raises UserError for an
+    unknown suffix and where the file cannot be written.
     """
     file = Path(path)
     suffix = written_suffix(path)
@@ -165,30 +179,29 @@ def write_image(
     if like is not None and like.exif and not strip_metadata:
         extra["exif"] = like.exif
     try:
-        _write(file, codes, suffix, extra)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of broken tags
+            _write(file, codes, suffix, extra)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}", EXIT_IO) from error
 
 
 def _write(file: Path, codes: Any, suffix: str, extra: dict[str, Any]) -> None:
+    profile, exif = extra.get("icc_profile", b""), extra.get("exif", b"")
+    if suffix in (".tif", ".tiff"):
+        file.write_bytes(tiff_bytes(codes, profile, exif))
+        return
     if codes.dtype == np.uint8:
         options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
         if suffix == ".webp":
             options = {"lossless": True}
-        if suffix in (".tif", ".tiff"):
-            options = {"compression": "tiff_adobe_deflate"}
         Image.fromarray(codes).save(file, **options, **extra)
         return
     planes = codes if codes.ndim == 2 else cv2.cvtColor(codes, cv2.COLOR_RGB2BGR)
-    done, buffer = cv2.imencode(".png" if suffix == ".png" else ".tif", planes)
+    done, buffer = cv2.imencode(".png", planes)
     if not done:
         raise OSError("the encoder failed")
-    content = buffer.tobytes()
-    if suffix == ".png":
-        from mattingmfif.photo.png_chunks import with_metadata
-
-        content = with_metadata(content, extra.get("icc_profile", b""), extra.get("exif", b""))
-    file.write_bytes(content)
+    file.write_bytes(with_metadata(buffer.tobytes(), profile, exif))
 
 
 def _to_working_space(decoded: Decoded) -> Float32:
