@@ -66,8 +66,8 @@ class DistilLesson(nn.Module):
         """Loss terms of a batch: the targets and one frame of each stack, since both will be encoded."""
         del seed
         picture = torch.cat([batch["target"], batch["pictures"][:, 0]])
-        with torch.no_grad():
-            taught_latent, taught_feature = self._teacher[0].teach(picture)
+        with torch.no_grad():  # being no submodule, the teacher does not follow the lesson to its device
+            taught_latent, taught_feature = self._teacher[0].to(picture.device).teach(picture)
         encoder = self.student.encoder
         feature = encoder.deepest(encoder.skips(picture)[-1])
         latent = encoder.to_latent(nn.functional.relu(feature))

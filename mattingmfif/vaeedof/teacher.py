@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,6 +20,11 @@ from mattingmfif.vaeedof.checkpoint import fill, load_tensors, read_about
 from mattingmfif.vaeedof.model import Decoder, Encoder
 from mattingmfif.vaeedof.settings import STRIDE_PX, ModelSettings
 
+#: what diffusers takes where a config.json, of before a key was invented, does not say
+KL_DEFAULTS: dict[str, Any] = {
+    "act_fn": "silu", "layers_per_block": 1, "latent_channels": 4, "norm_num_groups": 32, "scaling_factor": 0.18215,
+    "shift_factor": None, "use_quant_conv": True, "use_post_quant_conv": True, "mid_block_add_attention": True,
+}  # fmt: skip
 KL_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors", "model.safetensors")
 
 
@@ -27,6 +33,10 @@ class Teacher(Protocol):
 
     latent_channels: int
     feature_channels: int
+
+    def to(self, device: torch.device) -> Any:
+        """The teacher itself, moved there."""
+        ...
 
     def teach(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Latent and deepest features of pictures."""
@@ -145,7 +155,7 @@ class _Half(nn.Module):
         super().__init__()
         widths, groups = list(config["block_out_channels"]), int(config["norm_num_groups"])
         latents, blocks = int(config["latent_channels"]), int(config["layers_per_block"])
-        middle = _Middle(widths[-1], groups, bool(config.get("mid_block_add_attention", True)))
+        middle = _Middle(widths[-1], groups, bool(config["mid_block_add_attention"]))
         order = widths if encoder else widths[::-1]
         steps = ["down" if encoder else "up"] * (len(order) - 1) + ["none"]
         before = [order[0], *order[:-1]]
@@ -190,14 +200,15 @@ class AutoencoderKL(nn.Module):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
+        config = {**KL_DEFAULTS, **config}
         self.latent_channels = int(config["latent_channels"])
         self.feature_channels = int(config["block_out_channels"][-1])
-        self.scaling_factor = float(config.get("scaling_factor") or 1.0)
-        self.shift_factor = float(config.get("shift_factor") or 0.0)
+        self.scaling_factor = float(config["scaling_factor"])
+        self.shift_factor = float(config["shift_factor"] or 0.0)
         self.encoder, self.decoder = _Half(config, True), _Half(config, False)
         c = self.latent_channels
-        self.quant_conv = nn.Conv2d(2 * c, 2 * c, 1) if config.get("use_quant_conv", True) else None
-        self.post_quant_conv = nn.Conv2d(c, c, 1) if config.get("use_post_quant_conv", True) else None
+        self.quant_conv = nn.Conv2d(2 * c, 2 * c, 1) if config["use_quant_conv"] else None
+        self.post_quant_conv = nn.Conv2d(c, c, 1) if config["use_post_quant_conv"] else None
 
     def teach(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """(mode - shift) * scale of the latent, and the encoder's deepest features."""

@@ -16,6 +16,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from mattingmfif.errors import UserError  # noqa: E402
 from mattingmfif.vaeedof.checkpoint import load_model, load_tensors  # noqa: E402
+from mattingmfif.vaeedof.distil import DistilLesson  # noqa: E402
 from mattingmfif.vaeedof.settings import (  # noqa: E402
     DataSettings,
     ModelSettings,
@@ -96,6 +97,32 @@ def test_old_names_of_attention_and_1x1_weights_are_understood(tmp_path: Path) -
         assert torch.equal(new.teach(_picture())[0], old.teach(_picture())[0])
 
 
+def test_keys_that_old_folders_lack_mean_what_diffusers_takes_for_them(tmp_path: Path) -> None:
+    wide = {"block_out_channels": [32, 32, 32, 32], "norm_num_groups": 32, "shift_factor": None}
+    weights = {
+        name: 0.01 * torch.ones_like(value) for name, value in AutoencoderKL({**CONFIG, **wide}).state_dict().items()
+    }
+    whole = load_autoencoder_kl(_folder(tmp_path / "whole", weights, **wide))
+    folder = _folder(tmp_path / "old", weights, **wide)
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("norm_num_groups", "scaling_factor", "shift_factor", "layers_per_block", "latent_channels", "act_fn"):
+        del config[key]
+    (folder / "config.json").write_text(json.dumps(config))
+    old = load_autoencoder_kl(folder)
+    assert old.scaling_factor == 0.18215
+    with torch.no_grad():
+        assert torch.equal(old.teach(_picture())[0], whole.teach(_picture())[0])
+
+
+def test_a_lesson_takes_its_teacher_to_the_device_where_it_computes(tmp_path: Path) -> None:
+    few = StageSettings(steps=1, batch=1, crop_px=32)
+    model = ModelSettings(stem_px=4, widths=(8, 12), blocks=(1, 1), latent_channels=4, fusion_width=16, score_width=8)
+    recipe = TrainRecipe(name="moved", model=model, teacher=UNUSED, stages=Stages(teacher=few, distil=few, fusion=few))
+    lesson = DistilLesson(recipe, load_teacher(_folder(tmp_path / "kl"))).to("meta")
+    target = torch.empty(1, 3, 32, 32, device="meta")
+    assert lesson({"target": target, "pictures": target[:, None]}, 0)["loss"].device.type == "meta"
+
+
 def test_half_precision_weights_are_read(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "half", {k: v.half() for k, v in _weights().items()})
     latent = load_teacher(folder).teach(_picture())[0]
@@ -106,6 +133,7 @@ def test_half_precision_weights_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"scaling_factor": None}, "does not describe"),
         ({"_class_name": "AutoencoderTiny"}, "only AutoencoderKL"),
         ({"block_out_channels": [8, 8, 16]}, "stride 4"),
         ({"act_fn": "relu"}, "not known"),
