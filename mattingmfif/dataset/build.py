@@ -16,7 +16,7 @@ from pathlib import Path
 from mattingmfif import __version__
 from mattingmfif.dataset.engines import run_tasks
 from mattingmfif.dataset.files import inside
-from mattingmfif.dataset.intake import Inputs
+from mattingmfif.dataset.inputs import Inputs
 from mattingmfif.dataset.make import make_sample
 from mattingmfif.dataset.memory import SPREAD, assumed_bytes, available_bytes, fitting_workers
 from mattingmfif.dataset.out_folder import DATA_FOLDER, Journal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mattingmfif.dataset.intake import Inputs
+from mattingmfif.dataset.inputs import Inputs
 from mattingmfif.dataset.make import make_sample
 from mattingmfif.dataset.plan import read_plan
 from mattingmfif.dataset.planning import plan_of

@@ -13,7 +13,7 @@ from pathlib import Path
 from mattingmfif.dataset.build import ShardRecord, ShardTask, render_shard
 from mattingmfif.dataset.engines import open_workers, run_alone
 from mattingmfif.dataset.escape import redacted
-from mattingmfif.dataset.intake import Inputs
+from mattingmfif.dataset.inputs import Inputs
 from mattingmfif.dataset.memory import SPREAD, available_bytes, fitting_workers
 from mattingmfif.dataset.out_folder import DATA_FOLDER, locked, prepare_out
 from mattingmfif.dataset.plan import PLAN_FILE, Plan, PlannedShard, read_plan, write_plan

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from mattingmfif import __version__
 from mattingmfif.dataset.alignment import aligned_mask, alignment
-from mattingmfif.dataset.intake import Inputs, Prepared, lenient, prepare_photo
+from mattingmfif.dataset.inputs import Inputs
+from mattingmfif.dataset.intake import Prepared, lenient, prepare_photo
 from mattingmfif.dataset.layer_store import store_layers
 from mattingmfif.dataset.plan import Plan, PlannedSample
 from mattingmfif.dataset.sample import (

@@ -12,7 +12,8 @@ from pathlib import Path
 from mattingmfif.dataset.engines import run_tasks
 from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.files import is_remote, remote
-from mattingmfif.dataset.intake import Inputs, ScanTask, input_files, lists_at_hand, scan_photo
+from mattingmfif.dataset.inputs import Inputs, input_files, lists_at_hand
+from mattingmfif.dataset.intake import ScanTask, scan_photo
 from mattingmfif.dataset.plan import Plan, differences, plan_identity, plan_samples, plan_shards, read_plan
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.dataset.remote import mirrored, walk

@@ -20,7 +20,7 @@ from mattingmfif.dataset.build import Rendered, ShardRecord, render_missing, sha
 from mattingmfif.dataset.engines import open_workers
 from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.index import write_index
-from mattingmfif.dataset.intake import Inputs
+from mattingmfif.dataset.inputs import Inputs
 from mattingmfif.dataset.out_folder import DATA_FOLDER, Journal, Runner, locked, prepare_out
 from mattingmfif.dataset.plan import PLAN_FILE, Plan, PlannedShard, Reject, read_plan, write_plan
 from mattingmfif.dataset.planning import (

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from mattingmfif.dataset.escape import redacted
 from mattingmfif.dataset.files import is_remote
-from mattingmfif.dataset.intake import Inputs
+from mattingmfif.dataset.inputs import Inputs
 from mattingmfif.dataset.remote import walk
 from mattingmfif.errors import UserError
 from mattingmfif.photo.sources import sidecar_of

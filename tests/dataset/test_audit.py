@@ -198,7 +198,8 @@ def test_the_command_prints_one_line_a_finding_and_leaves_with_1(put_shard, tmp_
 
 
 def test_a_photograph_comes_in_without_the_grid_of_its_jpeg(sample_photos):
-    from mattingmfif.dataset.intake import Inputs, prepare_photo
+    from mattingmfif.dataset.inputs import Inputs
+    from mattingmfif.dataset.intake import prepare_photo
     from mattingmfif.dataset.recipe import load_recipe
     from mattingmfif.photo.images import open_photo
     from mattingmfif.pixels.colour import linear_to_srgb

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from mattingmfif.dataset.engines import open_workers
-from mattingmfif.dataset.intake import Inputs, Scanned, ScanTask, examine
+from mattingmfif.dataset.inputs import Inputs
+from mattingmfif.dataset.intake import Scanned, ScanTask, examine
 from mattingmfif.dataset.planning import Request, make_plan, photos_and_inputs
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.dataset.workers import Engine

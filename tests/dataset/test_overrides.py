@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mattingmfif.dataset.check import check_folder
-from mattingmfif.dataset.intake import Inputs, ScanTask, scan_photo
+from mattingmfif.dataset.inputs import Inputs
+from mattingmfif.dataset.intake import ScanTask, scan_photo
 from mattingmfif.dataset.plan import read_plan
 from mattingmfif.dataset.planning import Request
 from mattingmfif.dataset.recipe import load_recipe

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mattingmfif.dataset.engines import open_workers
-from mattingmfif.dataset.intake import Inputs, ScanTask
+from mattingmfif.dataset.inputs import Inputs
+from mattingmfif.dataset.intake import ScanTask
 from mattingmfif.dataset.judge import JudgeTask, judge
 from mattingmfif.dataset.planning import Request
 from mattingmfif.dataset.recipe import load_recipe

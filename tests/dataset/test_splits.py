@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mattingmfif.dataset import planning
-from mattingmfif.dataset.intake import Inputs, Scanned, ScanTask
+from mattingmfif.dataset.inputs import Inputs
+from mattingmfif.dataset.intake import Scanned, ScanTask
 from mattingmfif.dataset.plan import Source, plan_samples, split_of, write_plan
 from mattingmfif.dataset.recipe import Recipe, load_recipe
 from mattingmfif.dataset.scan import Home, settle

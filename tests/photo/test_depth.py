@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mattingmfif.dataset.intake import Inputs
+from mattingmfif.dataset.inputs import Inputs
 from mattingmfif.errors import Refused, UserError
 from mattingmfif.photo.depth import find_depth, read_depth
 

@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from PIL import Image, ImageCms
 
 from mattingmfif.cli.group import cli
-from mattingmfif.dataset.intake import Inputs, prepare_photo
+from mattingmfif.dataset.inputs import Inputs
+from mattingmfif.dataset.intake import prepare_photo
 from mattingmfif.dataset.recipe import load_recipe
 from mattingmfif.errors import Refused
 from mattingmfif.photo import heif
