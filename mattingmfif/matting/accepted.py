@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.pixels.colour import Float32
+from mattingmfif.pixels.planes import extremes
 
 #: encoded or linear values may exceed 1 a little (overshoot, highlights); from here on they are codes
 _TOP = 4.0
@@ -23,7 +24,7 @@ def accepted_srgb(photo_srgb: npt.ArrayLike) -> Float32:
     if photo.dtype in (np.uint8, np.uint16):
         _check_photo_shape(photo)
         return photo.astype(np.float32) / np.float32(np.iinfo(photo.dtype).max)
-    return _finite_photo(photo, "sRGB values 0..1, or uint8 or uint16 codes")
+    return _finite_photo(photo, "sRGB values 0..1, or uint8 or uint16 codes")[0]
 
 
 def accepted_linear(photo_linear: npt.ArrayLike) -> Float32:
@@ -36,8 +37,8 @@ def accepted_linear(photo_linear: npt.ArrayLike) -> Float32:
         raise ValueError(
             f"photo of {photo.dtype}: linear light 0..1 is expected (mattingmfif.pixels.colour.decode_srgb)"
         )
-    photo = _finite_photo(photo, "linear light 0..1")
-    return np.maximum(photo, np.float32(0)) if photo.size and photo.min() < 0 else photo
+    linear, least = _finite_photo(photo, "linear light 0..1")
+    return np.maximum(linear, np.float32(0)) if least < 0 else linear
 
 
 def accepted_masks(
@@ -70,17 +71,19 @@ def _half(mask: npt.NDArray[Any]) -> float:
     return 0.5 if high <= 1 else 127.5 if high <= 255 else 32767.5
 
 
-def _finite_photo(photo: npt.NDArray[Any], expected: str) -> Float32:
+def _finite_photo(photo: npt.NDArray[Any], expected: str) -> tuple[Float32, float]:
+    """The photo, and its least value."""
     _check_photo_shape(photo)
     if photo.dtype.kind not in "fiu":
         raise ValueError(f"photo of {photo.dtype}: {expected} expected")
-    if photo.size:
-        low, high = float(photo.min()), float(photo.max())  # NaN where there is one anywhere
-        if not np.isfinite([low, high]).all():
-            raise ValueError("the photograph holds NaN or infinite values")
-        if high > _TOP:
-            raise ValueError(f"photo with values up to {high:g}: {expected} expected")
-    return np.ascontiguousarray(photo, np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        ordered = np.ascontiguousarray(photo, np.float32)
+    low, high = extremes(ordered)
+    if not np.isfinite([low, high]).all():
+        raise ValueError("the photograph holds NaN or infinite values")
+    if high > _TOP:
+        raise ValueError(f"photo with values up to {high:g}: {expected} expected")
+    return ordered, low
 
 
 def _check_photo_shape(photo: npt.NDArray[Any]) -> None:

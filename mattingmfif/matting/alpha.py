@@ -18,7 +18,7 @@ from mattingmfif.matting.laplacian import band_of, bring_up, relax, solve_exactl
 from mattingmfif.matting.trimap import UNKNOWN, Labels, grow_unsettled, labels_from_trimap
 from mattingmfif.matting.windows import whole_cells, window_of
 from mattingmfif.pixels.colour import Float32
-from mattingmfif.pixels.planes import zeros_where_untouched
+from mattingmfif.pixels.planes import extremes, zeros_where_untouched
 
 Mask = npt.NDArray[np.bool_]
 #: a photograph and its labels at one scale
@@ -92,10 +92,9 @@ def solve_fractions(
     multiple = 2 * exact_scale
     margin = round(grow_rounds * (grow_reach_px + 2)) + 4 * multiple
     window = whole_cells(window_of(unknown, margin), multiple, unknown.shape)
-    photo, cropped = photo_srgb[window], labels[window]
-    if not np.isfinite(photo).all():
+    photos, cropped = [np.ascontiguousarray(photo_srgb[window])], labels[window]
+    if not np.isfinite(extremes(photos[0])).all():
         raise ValueError("the photograph holds NaN or infinite values")
-    photos = [np.ascontiguousarray(photo)]
     levels = _levels(photos, cropped, exact_scale)
     if grow_rounds:
         grown = _grown(levels[-1], 2 ** len(levels), subjects, grow_rounds, grow_reach_px)

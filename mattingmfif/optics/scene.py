@@ -17,12 +17,11 @@ import numpy.typing as npt
 from mattingmfif.errors import UserError
 from mattingmfif.optics.kernels import over_in_place
 from mattingmfif.pixels.fill import push_pull
+from mattingmfif.pixels.planes import extremes
 
 Float32 = npt.NDArray[np.float32]
 
 _MATTE_CELL_PX = 8
-#: numbers that are looked at at once
-_RUN = 1 << 16
 #: a share of the range of inverse distance within which an unseen value belongs to the seen surface
 _SAME_SURFACE = 0.25
 
@@ -247,10 +246,7 @@ def premultiplied(layer: Layer, box: tuple[slice, slice] = (slice(None), slice(N
 def _as_float32(values: npt.NDArray[Any], name: str, low: float, high: float) -> Float32:
     array = np.ascontiguousarray(values, np.float32)
     if array.size:
-        flat = array.reshape(-1)
-        runs = [flat[start : start + _RUN] for start in range(0, flat.size, _RUN)]  # each read from memory once
-        ends = np.array([(run.min(), run.max()) for run in runs])
-        least, most = float(ends.min()), float(ends.max())
+        least, most = extremes(array)
         if not (np.isfinite(least) and np.isfinite(most)):
             raise UserError(f"{name}: NaN or infinite values; allowed: finite numbers")
         if least < low or most > high:

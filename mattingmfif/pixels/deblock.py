@@ -8,7 +8,6 @@ content, which jump everywhere, are left alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -23,6 +22,8 @@ LEAST_STRENGTH = 0.04
 _BLOCK_PX, _PASSES = 8, 3
 #: codes: jumps above the first weigh no more in the mean, jumps above the second belong to the content
 _CLIP_CODES, _CONTENT_CODES = 8.0, 16.0
+#: of the lines, so many are looked at for a grid: one in
+_LOOKED_AT = 3
 #: pixels along a border, and borders, over which the jumps are compared
 _WINDOW_PX, _WINDOW_BORDERS = 65, 9
 
@@ -33,22 +34,25 @@ def without_grid(codes: npt.NDArray[Any]) -> npt.NDArray[Any]:
     Each channel is corrected by itself: the grid of the colours is coarser than that of the brightness.
     """
     factor = np.float32(255 / np.iinfo(codes.dtype).max)
-    planes = codes[..., None] if codes.ndim == 2 else codes
-    out: npt.NDArray[np.uint16] | None = None
-    for channel in range(planes.shape[2]):
-        plane = planes[..., channel] * factor
-        phases = grid_phases(plane)
+    planes = [codes] if codes.ndim == 2 else cv2.split(codes)
+    out: list[npt.NDArray[np.uint16]] | None = None
+    for channel, own in enumerate(planes):
+        plane = own.astype(np.float32)
+        plane *= factor
+        phases = grid_phases(plane, share=_LOOKED_AT)
         if phases is None or min(strength for _, strength in phases) < LEAST_STRENGTH:
             continue
         (row, _), (column, _) = phases
         _even_out_columns(plane, column)
         _even_out_rows(plane, row)
         if out is None:
-            out = planes.astype(np.uint16) * np.uint16(65535 // np.iinfo(codes.dtype).max)
+            out = [part.astype(np.uint16) * np.uint16(65535 // np.iinfo(codes.dtype).max) for part in planes]
         plane *= np.float32(257)
         np.rint(plane, out=plane)
-        out[..., channel] = np.clip(plane, 0, 65535, out=plane)
-    return codes if out is None else out.reshape(codes.shape)
+        out[channel] = np.clip(plane, 0, 65535, out=plane).astype(np.uint16)
+    if out is None:
+        return codes
+    return out[0] if codes.ndim == 2 else np.asarray(cv2.merge(out))
 
 
 def _blocks(length: int, phase: int) -> tuple[int, int]:
@@ -62,9 +66,9 @@ def _even_out_columns(plane: Float32, phase: int) -> None:
     if not count:
         return
     part = plane[:, start : start + count * _BLOCK_PX].reshape(plane.shape[0], count, _BLOCK_PX)
-    pixels = np.ascontiguousarray(part.transpose(2, 0, 1))  # [8, H, count]: each slice lies together in memory
-    _even_out(list(pixels), (_WINDOW_BORDERS, _WINDOW_PX))
-    plane[:, start : start + count * _BLOCK_PX] = pixels.transpose(1, 2, 0).reshape(plane.shape[0], -1)
+    pixels = [np.asarray(pixel, np.float32) for pixel in cv2.split(part)]  # each place lies together in memory
+    _even_out(pixels, (_WINDOW_BORDERS, _WINDOW_PX))
+    plane[:, start : start + count * _BLOCK_PX] = cv2.merge(pixels).reshape(plane.shape[0], -1)
 
 
 def _even_out_rows(plane: Float32, phase: int) -> None:
@@ -77,33 +81,44 @@ def _even_out_rows(plane: Float32, phase: int) -> None:
 def _even_out(pixels: list[Float32], window: tuple[int, int]) -> None:
     """Of stretches of 8 pixels (a plane for each place in them), scale the jump amidst to that of the quarters."""
 
-    def jump_at(k: int) -> Float32:
-        return np.asarray(
-            (pixels[k + 1] - pixels[k]) * np.float32(1.5) - (pixels[k + 2] - pixels[k - 1]) * np.float32(0.5)
-        )
+    jump, size, mean = np.empty_like(pixels[0]), np.empty_like(pixels[0]), np.empty_like(pixels[0])
 
-    def clipped(jump: Float32) -> Float32:
-        return np.minimum(np.abs(jump), np.float32(_CLIP_CODES))
+    def jump_at(k: int) -> Float32:
+        cv2.subtract(pixels[k + 1], pixels[k], dst=jump)
+        cv2.subtract(pixels[k + 2], pixels[k - 1], dst=mean)
+        return np.asarray(cv2.addWeighted(jump, 1.5, mean, -0.5, 0.0, dst=jump), np.float32)
+
+    def clipped(step: Float32) -> Float32:
+        return np.minimum(np.abs(step, out=size), np.float32(_CLIP_CODES), out=mean)
 
     def local_mean(plane: Float32) -> Float32:
         return np.asarray(cv2.blur(plane, window, borderType=cv2.BORDER_REFLECT_101), np.float32)
 
-    elsewhere = local_mean(clipped(jump_at(1)) + clipped(jump_at(5))) * np.float32(0.5)
+    def excess(k: int) -> Float32:
+        """What has to be taken from the jumps at k so that they are as large as `elsewhere`, in the local mean."""
+        step = jump_at(k)
+        too_much = np.maximum(local_mean(clipped(step)), np.float32(1e-3))
+        np.subtract(np.float32(1), cv2.divide(elsewhere, too_much, dst=too_much), out=too_much)
+        np.maximum(too_much, np.float32(0), out=too_much)  # it is 1 at most
+        step *= too_much
+        step *= size < _CONTENT_CODES
+        return step
+
+    elsewhere = clipped(jump_at(1)).copy()
+    elsewhere += clipped(jump_at(5))
+    elsewhere = local_mean(elsewhere) * np.float32(0.5)
     for _ in range(_PASSES):
-        change = _excess(jump_at(3), elsewhere, local_mean)
+        change = excess(3)
         for distance in range(_BLOCK_PX // 2):
-            share = np.float32((2 * (_BLOCK_PX // 2 - distance) - 1) / (2 * _BLOCK_PX))
-            pixels[3 - distance] += change * share
-            pixels[4 + distance] -= change * share
+            share = (2 * (_BLOCK_PX // 2 - distance) - 1) / (2 * _BLOCK_PX)
+            _add(change, share, pixels[3 - distance])
+            _add(change, -share, pixels[4 + distance])
     for k in (2, 4):  # the steps beside the border, which make up for it
-        change = _excess(jump_at(k), elsewhere, local_mean)
-        for left, right, share in ((k, k + 1, np.float32(0.25)), (k - 1, k + 2, np.float32(0.1))):
-            pixels[left] += change * share
-            pixels[right] -= change * share
+        change = excess(k)
+        for left, right, share in ((k, k + 1, 0.25), (k - 1, k + 2, 0.1)):
+            _add(change, share, pixels[left])
+            _add(change, -share, pixels[right])
 
 
-def _excess(jump: Float32, elsewhere: Float32, local_mean: Callable[[Float32], Float32]) -> Float32:
-    """What has to be taken from the jumps so that they are as large as `elsewhere`, in the local mean."""
-    size = np.abs(jump)
-    too_much = 1 - elsewhere / np.maximum(local_mean(np.minimum(size, np.float32(_CLIP_CODES))), np.float32(1e-3))
-    return np.asarray(jump * (np.clip(too_much, 0, 1) * (size < _CONTENT_CODES)), np.float32)
+def _add(change: Float32, share: float, pixel: Float32) -> None:
+    cv2.scaleAdd(change, share, pixel, dst=pixel)

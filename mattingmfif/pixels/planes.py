@@ -1,4 +1,4 @@
-"""Planes of a photograph's size that hold something in one place and zero everywhere else."""
+"""Planes of a photograph's size: those that are zero nearly everywhere, and between which numbers one lies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 _LEAST_BYTES = 1 << 20
+#: numbers that are looked at at once: they stay in the cache
+_RUN = 1 << 16
 
 
 def zeros_where_untouched(shape: tuple[int, ...], window: tuple[slice, slice] | None = None) -> npt.NDArray[np.float32]:
@@ -31,3 +33,16 @@ def zeros_where_untouched(shape: tuple[int, ...], window: tuple[slice, slice] | 
         with contextlib.suppress(OSError):  # a kernel without huge pages knows no such advice
             pages.madvise(getattr(mmap, advice))
     return np.frombuffer(pages, np.float32).reshape(shape)
+
+
+def extremes(array: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """(least, most) of a contiguous array; NaN where it holds one, (0, 0) where it is empty.
+
+    It is read from memory once, which is what takes the time.
+    """
+    flat = array.reshape(-1)
+    runs = [flat[start : start + _RUN] for start in range(0, flat.size, _RUN)]
+    if not runs:
+        return 0.0, 0.0
+    ends = np.array([(run.min(), run.max()) for run in runs])
+    return float(ends[:, 0].min()), float(ends[:, 1].max())

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mattingmfif.pixels.planes import zeros_where_untouched
+from mattingmfif.pixels.planes import extremes, zeros_where_untouched
 
 #: memory held, in MB, after a plane of 183 MB is made where as much was freed before, as a worker of `build` does it
 HELD = """
@@ -50,3 +50,12 @@ def test_only_what_is_written_takes_memory(make, most_mb):
     more_mb = float(done.stdout)
     assert more_mb < most_mb
     assert make != "np.zeros" or more_mb > 100  # the measurement sees planes that do take it
+
+
+def test_extremes_are_the_least_and_the_most_and_nan_wherever_one_is():
+    plane = np.random.default_rng(0).random((300, 701), np.float32)
+    plane[299, 700], plane[0, 0] = -3, 5
+    assert extremes(plane) == (-3, 5)
+    assert extremes(np.zeros((0, 3), np.float32)) == (0, 0)
+    plane[150, 8] = np.nan
+    assert np.isnan(extremes(plane)).all()

@@ -47,6 +47,14 @@ def test_a_jpeg_grid_is_seen_with_its_place_and_nothing_else_is():
     assert (row, column) == (4, 1)
 
 
+def test_a_third_of_the_lines_shows_the_same_grid():
+    blocky = as_jpeg(picture(960, 1280), 80).astype(np.float32)[2:, 5:]
+    whole, part = grid_phases(blocky), grid_phases(blocky, share=3)
+    for (place, strength), (same, estimate) in zip(whole, part, strict=True):
+        assert same == place
+        assert estimate == pytest.approx(strength, rel=0.15)
+
+
 def test_a_mask_chooses_where_to_look_and_too_little_says_nothing():
     half = picture()
     mask = np.zeros(half.shape, bool)
