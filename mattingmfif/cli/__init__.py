@@ -41,7 +41,10 @@ def main() -> None:
         click.echo(f"mattingmfif: {error}", err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("mattingmfif: interrupted; finished shards are kept, run the same command to go on", err=True)
+        click.echo(
+            "mattingmfif: interrupted; run the same command again: build, train and ablate go on where they stopped",
+            err=True,
+        )
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left; nothing is wrong

@@ -46,6 +46,14 @@ class MatrixProfile:
             self.to_xyz is None or float(np.abs(self.to_xyz - SRGB_TO_XYZ_D50).max()) < _MATRIX_TOLERANCE
         )
 
+    def means_the_same_as(self, other: MatrixProfile) -> bool:
+        """Whether the numbers of both are equal, whatever they are called and when they were made."""
+        if not np.array_equal(self.curves, other.curves):
+            return False
+        if self.to_xyz is None or other.to_xyz is None:
+            return self.to_xyz is other.to_xyz
+        return bool(np.array_equal(self.to_xyz, other.to_xyz))
+
     def decode(self, codes: npt.NDArray[np.uint8 | np.uint16]) -> Float32:
         """Linear light in the profile's own primaries, `[H,W,3]` or `[H,W]`, of uint8 or uint16 codes."""
         top = np.iinfo(codes.dtype).max

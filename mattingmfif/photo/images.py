@@ -143,6 +143,13 @@ def _exif_bytes(exif: Image.Exif) -> bytes:
             return b""
 
 
+def same_colours(a: EditablePhoto, b: EditablePhoto) -> bool:
+    """Whether equal codes of both mean equal colours: one profile, also under two names, or sRGB with and without."""
+    if a.profile is None or b.profile is None:
+        return a.profile is b.profile
+    return a.icc_profile == b.icc_profile or a.profile.means_the_same_as(b.profile)
+
+
 def written_suffix(path: Path | str) -> str:
     """The suffix of a file that `write_image` can write, in small letters; UserError for any other."""
     suffix = Path(path).suffix.lower()

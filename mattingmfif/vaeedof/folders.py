@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mattingmfif.errors import UserError
-from mattingmfif.vaeedof.frames import MAPS, MOST_FRAMES, SUFFIXES, TRUTHS
+from mattingmfif.vaeedof.frames import MOST_FRAMES, TRUTHS, images_in, in_order
 
 _NAMED = re.compile(r"^(?P<scene>.+?)[-_ ](?P<frame>[A-Za-z]|\d{1,2}|gt|GT)$")
 
@@ -30,37 +30,31 @@ class StackFiles:
     truth: Path | None = None
 
 
-def _images(folder: Path) -> list[Path]:
-    files = (path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in files if not MAPS.fullmatch(path.stem))
-
-
 def _stack(name: str, images: dict[str, Path]) -> StackFiles | None:
     """A stack of images by frame name, one of which may be the truth; None if they are fewer than two frames."""
     truth = next((key for key in images if key.lower() in TRUTHS), None)
     if truth is None and sorted(images) == ["A", "B", "F"]:
         truth = "F"
-    frames = [path for key, path in sorted(images.items()) if key != truth]
+    frames = sorted((path for key, path in images.items() if key != truth), key=in_order)
     return StackFiles(name=name, frames=frames, truth=images.get(truth or "")) if len(frames) >= 2 else None
 
 
 def _whole(folder: Path) -> StackFiles | None:
     """All images of a folder as one stack; frame names are what the file names do not have in common."""
-    images = {path.stem: path for path in _images(folder)}
+    images = {path.stem: path for path in images_in(folder)}
     named = {match["frame"]: path for stem, path in images.items() if (match := _NAMED.match(stem))}
     return _stack(folder.name, named if len(named) == len(images) else images)
 
 
 def _by_sources(folder: Path) -> list[StackFiles]:
-    sources = sorted(
-        path for path in folder.iterdir() if path.is_dir() and re.fullmatch(r"source_?\d+", path.name, re.I)
-    )
+    found = (path for path in folder.iterdir() if path.is_dir() and re.fullmatch(r"source_?\d+", path.name, re.I))
+    sources = sorted(found, key=in_order)
     if len(sources) < 2:
         return []
     truths = {
-        p.stem: p for sub in folder.iterdir() if sub.is_dir() and sub.name.lower() in TRUTHS for p in _images(sub)
+        p.stem: p for sub in folder.iterdir() if sub.is_dir() and sub.name.lower() in TRUTHS for p in images_in(sub)
     }
-    others = [{path.stem: path for path in _images(source)} for source in sources]
+    others = [{path.stem: path for path in images_in(source)} for source in sources]
     return [
         StackFiles(name=stem, frames=[other[stem] for other in others], truth=truths.get(stem))
         for stem in sorted(set.intersection(*[set(other) for other in others]))
@@ -86,7 +80,7 @@ def find_stacks(folder: Path) -> list[StackFiles]:
         raise UserError(f"{folder}: no such folder")
     stacks = _by_sources(folder)
     if not stacks:
-        stacks = _by_names(_images(folder))
+        stacks = _by_names(images_in(folder))
         candidates = [] if stacks else [_whole(folder)]
         candidates += [_whole(sub) for sub in sorted(folder.iterdir()) if sub.is_dir()]
         stacks += [stack for stack in candidates if stack is not None]

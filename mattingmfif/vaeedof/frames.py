@@ -5,6 +5,7 @@ A stack is float32 `[H,W,3]` linear light per frame, in the files' own primaries
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.errors import UserError
-from mattingmfif.photo.images import EditablePhoto, read_image
+from mattingmfif.photo.images import EditablePhoto, read_image, same_colours
+from mattingmfif.photo.sources import FORMATS_OF_SUFFIX, names_photo
 from mattingmfif.pixels.colour import decode_srgb, encode_srgb
 
 #: what lies beside the frames of a scene (also as `mattingmfif export --to folders` writes it): truths and maps
 TRUTHS = ("gt", "groundtruth", "ground_truth", "full_clear", "all_in_focus", "allinfocus", "target")
 MAPS = re.compile(r"depth|alpha_\d|sharpest_frame|boundary|trust", re.I)
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 MOST_FRAMES = 40
 SAME_EXPOSURE = 0.03  # gains nearer to 1 than this are left alone
 MOST_GAIN = 4.0  # two stops; beyond, the frames are no focus stack
@@ -68,23 +69,43 @@ def is_no_frame(path: Path) -> bool:
     return path.stem.lower() in TRUTHS or MAPS.fullmatch(path.stem) is not None
 
 
-def find_frames(inputs: Sequence[str | Path]) -> list[Path]:
-    """The frame files: those given, or the images in the one folder given, sorted by name; UserError if too many.
+def in_order(path: Path) -> list[tuple[str, int]]:
+    """What to sort files by: step2 stands before step10. Neighbours of a stack are fused and aligned together."""
+    words = re.findall(r"(\D*)(\d*)", path.name.lower())
+    return [*[(text, int(number or -1)) for text, number in words], (path.name, 0)]
 
-    In a folder, what is called as a scene's true image or map (gt, depth, ...) is no frame.
+
+def images_in(folder: Path) -> list[Path]:
+    """The images in a folder by name, numbers in their order; no hidden files, no maps, nothing beside a photograph."""
+    found = (path for path in folder.iterdir() if names_photo(path.name) and path.is_file())
+    return sorted((path for path in found if not MAPS.fullmatch(path.stem)), key=in_order)
+
+
+def find_frames(
+    inputs: Sequence[str | Path], *, outputs: Sequence[Path] = (), report: Report = lambda _: None
+) -> list[Path]:
+    """The frame files: those given, or the images in the one folder given, by name; UserError if too many.
+
+    In a folder, what is called as a scene's true image or map (gt, depth, ...) is no frame, nor is an output of before;
+    a frame given by name that would be written over is a UserError.
     """
     paths = [Path(item) for item in inputs]
+    written = {output.resolve() for output in outputs}
     if len(paths) == 1 and paths[0].is_dir():
         folder = paths[0]
-        found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-        paths = sorted(path for path in found if not is_no_frame(path))
+        found = images_in(folder)
+        paths = [path for path in found if not is_no_frame(path) and path.resolve() not in written]
+        if left_out := [path.name for path in found if path not in paths]:
+            report(f"no frames, by their names: {', '.join(left_out)}")
         if not paths:
-            raise UserError(f"{folder}: no image in this folder; frames end in {', '.join(SUFFIXES)}")
+            raise UserError(f"{folder}: no image in this folder; frames end in {', '.join(FORMATS_OF_SUFFIX)}")
     for path in paths:
         if path.is_dir():
             raise UserError(f"{path}: give one folder, or files; not both")
         if not path.is_file():
             raise UserError(f"{path}: no such file")
+        if path.resolve() in written:
+            raise UserError(f"{path}: a frame would be written over; choose another file for the result")
     if not paths:
         raise UserError("no frames given; give two or more files, or a folder")
     if len(paths) > MOST_FRAMES:
@@ -113,12 +134,12 @@ def read_stack(paths: Sequence[Path], report: Report = print) -> FileStack:
     """
     first = read_image(paths[0])
     height, width = first.linear.shape[:2]
-    bits = first.bits
+    bits, grey = first.bits, first.grey
     if len(paths) == 1:
         return FileStack(paths=list(paths), frames=[first.linear], like=first, bits=bits)
 
     def read() -> Iterator[Float32]:
-        nonlocal bits
+        nonlocal bits, grey
         yield first.linear
         for path in paths[1:]:
             photo = read_image(path)
@@ -126,9 +147,11 @@ def read_stack(paths: Sequence[Path], report: Report = print) -> FileStack:
             if (h, w) != (height, width):
                 other = f"{paths[0].name} is {width} x {height}"
                 raise UserError(f"{path.name}: {w} x {h} px, but {other}; frames of a stack have one size")
-            if photo.icc_profile != first.icc_profile:
+            if not same_colours(photo, first):
                 raise UserError(f"{path.name}: another colour profile than {paths[0].name}; convert the frames first")
-            bits = max(bits, photo.bits)
+            if photo.grey != first.grey:
+                report(f"{path.name}: {'grey' if photo.grey else 'coloured'}, unlike {paths[0].name}")
+            bits, grey = max(bits, photo.bits), grey and photo.grey
             yield photo.linear
 
     frames = StoredFrames(read())
@@ -138,4 +161,4 @@ def read_stack(paths: Sequence[Path], report: Report = print) -> FileStack:
         if abs(gain - 1) > SAME_EXPOSURE:
             report(f"{path.name}: {np.log2(gain):+.2f} stops against the others, evened out")
             frames.gains[i] = gain
-    return FileStack(paths=list(paths), frames=frames, like=first, bits=bits)
+    return FileStack(paths=list(paths), frames=frames, like=dataclasses.replace(first, grey=grey), bits=bits)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,16 @@ def depth_order(shares: Float32) -> npt.NDArray[np.uint8]:
     return order
 
 
+def share_codes(shares: Float32) -> Iterator[npt.NDArray[np.uint8]]:
+    """Shares `[N,H,W]` that sum to 1 as one map of codes after the other; at each pixel they sum to exactly 255."""
+    total, before = np.zeros(shares.shape[1:]), np.zeros(shares.shape[1:])
+    for i, share in enumerate(shares):
+        total += share
+        upto = np.floor(np.minimum(total, 1) * 255 + 0.5) if i + 1 < len(shares) else np.full_like(total, 255)
+        yield (upto - before).astype(np.uint8)
+        before = upto
+
+
 def load_fuser(checkpoint: str | Path | None) -> VAEEDOF:
     """The network to fuse with; UserError for an auto-encoder that never learnt to fuse."""
     model, about = load_model(checkpoint)
@@ -144,10 +154,16 @@ def fuse_files(
     if not 64 <= tile_px <= 16384:
         raise UserError(f"--tile {tile_px}: allowed: 64 to 16384 px")
     written_suffix(output)
+    if depth_file is not None and (Path(depth_file).suffix.lower() != ".png" or Path(depth_file).is_dir()):
+        raise UserError(f"{depth_file}: the depth order is a PNG file; choose a name that ends in .png")
     # before the work: nobody waits minutes for a result that cannot be written
     folders = [Path(output).parent, *([Path(weights_folder)] if weights_folder is not None else [])]
     _make_folders([*folders, *([Path(depth_file).parent] if depth_file is not None else [])])
-    chosen, paths = choose_device(device), find_frames(inputs)
+    chosen = choose_device(device)
+    written = [Path(file) for file in (output, depth_file) if file is not None]
+    paths = find_frames(inputs, outputs=written, report=report)
+    if weights_folder is not None and Path(weights_folder).resolve() in {path.resolve().parent for path in paths}:
+        raise UserError(f"{weights_folder}: holds the frames; choose another folder for the weight maps")
     model = load_fuser(checkpoint)
     stack = read_stack(paths, report)
     frames = _aligned(stack, align, report)
@@ -159,12 +175,13 @@ def fuse_files(
         with_shares=weights_folder is not None or depth_file is not None, report=report,
     )  # fmt: skip
     height, width = fusion.image_linear.shape[:2]
-    report(f"{len(frames)} frames of {width} x {height} px fused on {chosen} in {time.monotonic() - began:.1f} s")
+    if len(frames) > 1:
+        report(f"{len(frames)} frames of {width} x {height} px fused on {chosen} in {time.monotonic() - began:.1f} s")
     write_image(output, fusion.image_linear, stack.like, bits=stack.bits, strip_metadata=strip_metadata)
     if fusion.shares is not None:
         if weights_folder is not None:
-            for number, (path, share) in enumerate(zip(paths, fusion.shares, strict=True), start=1):
-                _write_map(Path(weights_folder) / f"{number:02d}_{path.stem}.png", np.floor(share * 255 + 0.5))
+            for number, (path, codes) in enumerate(zip(paths, share_codes(fusion.shares), strict=True), start=1):
+                _write_map(Path(weights_folder) / f"{number:02d}_{path.stem}.png", codes)
         if depth_file is not None:
             _write_map(Path(depth_file), depth_order(fusion.shares))
     return Path(output)
@@ -187,8 +204,8 @@ def _aligned(stack: FileStack, align: str, report: Report) -> Sequence[Float32]:
     return frames
 
 
-def _write_map(path: Path, values: Float32) -> None:
-    done, content = cv2.imencode(".png", np.clip(values, 0, 255).astype(np.uint8))
+def _write_map(path: Path, codes: npt.NDArray[np.uint8]) -> None:
+    done, content = cv2.imencode(".png", codes)
     if not done:
         raise UserError(f"{path}: cannot be encoded", EXIT_IO)
     try:

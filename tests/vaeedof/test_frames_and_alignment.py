@@ -148,6 +148,45 @@ def test_frames_come_from_files_or_from_one_folder_and_their_number_is_bounded(t
             find_frames(inputs)
 
 
+def test_numbers_in_names_count_and_hidden_files_are_no_frames(tmp_path: Path) -> None:
+    tiny = np.zeros((4, 4, 3), np.uint8)
+    names = ["step1.png", "step2.jpg", "Step9.png", "step10.tif", "step11.webp"]
+    for name in names:
+        _write(tmp_path / name, tiny)
+    (tmp_path / "._step1.png").write_bytes(b"of another system")
+    assert [path.name for path in find_frames([tmp_path])] == names
+    assert [path.name for path in find_stacks(tmp_path)[0].frames] == names
+
+
+def test_what_was_written_before_is_no_frame_and_no_frame_is_written_over(tmp_path: Path) -> None:
+    frames = [_write(tmp_path / name, np.zeros((4, 4, 3), np.uint8)) for name in ("a.png", "b.png", "fused.png")]
+    said: list[str] = []
+    outputs = [tmp_path / "sub" / ".." / "fused.png", tmp_path / "order.png"]
+    (tmp_path / "sub").mkdir()
+    assert find_frames([tmp_path], outputs=outputs, report=said.append) == frames[:2]
+    assert said == ["no frames, by their names: fused.png"]
+    with pytest.raises(UserError, match=r"fused.png: a frame would be written over"):
+        find_frames(frames, outputs=outputs)
+
+
+def test_a_profile_counts_by_its_numbers_and_colours_by_any_frame(tmp_path: Path) -> None:
+    from PIL import Image, ImageCms
+
+    def profile(kind: str = "sRGB", year: int = 2000) -> bytes:
+        made = ImageCms.ImageCmsProfile(ImageCms.createProfile(kind)).tobytes()
+        return made[:24] + year.to_bytes(2, "big") + made[26:]  # when it was made
+
+    codes = np.ascontiguousarray(data.astronaut()[:40, :50])
+    for name, icc in (("none", None), ("old", profile()), ("new", profile(year=2026))):
+        Image.fromarray(codes).save(tmp_path / f"{name}.png", icc_profile=icc)
+    Image.fromarray(codes[..., 1]).save(tmp_path / "grey.png")
+    said: list[str] = []
+    stack = read_stack([tmp_path / f"{name}.png" for name in ("grey", "none", "old", "new")], said.append)
+    assert not stack.like.grey
+    assert said[0] == "none.png: coloured, unlike grey.png"
+    assert read_stack([tmp_path / "grey.png"] * 2, said.append).like.grey
+
+
 def test_the_four_layouts_of_stacks_are_found(tmp_path: Path) -> None:
     tiny = np.zeros((4, 4, 3), np.uint8)
     for name in ("whu/source_1/1.jpg", "whu/source_1/2.jpg", "whu/source_2/1.jpg", "whu/source_2/2.jpg"):

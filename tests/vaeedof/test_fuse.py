@@ -15,7 +15,7 @@ pytest.importorskip("safetensors", reason="VAEEDOF needs safetensors (extra `tra
 
 from mattingmfif.errors import UserError  # noqa: E402
 from mattingmfif.vaeedof.checkpoint import save_model  # noqa: E402
-from mattingmfif.vaeedof.fuse import depth_order, fuse_files, fuse_frames, groups  # noqa: E402
+from mattingmfif.vaeedof.fuse import depth_order, fuse_files, fuse_frames, groups, share_codes  # noqa: E402
 from mattingmfif.vaeedof.model import VAEEDOF  # noqa: E402
 from mattingmfif.vaeedof.settings import ModelSettings  # noqa: E402
 
@@ -73,8 +73,15 @@ def test_weight_maps_sum_to_one_and_depth_order_is_written(tmp_path: Path, weigh
     )  # fmt: skip
     maps = [_read(path) for path in sorted((tmp_path / "maps").iterdir())]
     assert len(maps) == 9
-    assert np.abs(np.sum([m.astype(int) for m in maps], 0) - 255).max() <= 9
+    assert np.all(np.sum([m.astype(int) for m in maps], 0) == 255)
     assert set(np.unique(_read(tmp_path / "depth.png"))) <= {round(255 * k / 8) for k in range(9)}
+
+
+def test_maps_of_any_number_of_frames_are_within_a_code_of_the_shares() -> None:
+    shares = np.random.default_rng(0).dirichlet(np.full(40, 0.3), (30, 20)).transpose(2, 0, 1).astype(np.float32)
+    codes = np.stack(list(share_codes(shares))).astype(int)
+    assert np.abs(codes - 255 * shares).max() <= 1
+    assert np.all(codes.sum(0) == 255)
 
 
 def test_the_depth_order_names_the_frame_with_the_greatest_share() -> None:
@@ -184,6 +191,9 @@ def test_what_cannot_be_fused_is_one_line_each(tmp_path: Path, weights: Path) ->
         ([good, good], {"output": good / "f.png"}, "good.png: cannot be made"),
         ([good, good], {"weights_folder": good}, "good.png: cannot be made"),
         ([good, good], {"depth_file": good / "order.png"}, "good.png: cannot be made"),
+        ([good, good], {"depth_file": tmp_path / "order.jpg"}, "ends in .png"),
+        ([good, good], {"output": good}, "a frame would be written over"),
+        ([good, good], {"weights_folder": tmp_path}, "holds the frames"),
     ]
     if not torch.cuda.is_available():
         cases.append(([good, good], {"device": "cuda"}, "no CUDA device"))
