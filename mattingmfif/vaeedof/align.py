@@ -21,9 +21,10 @@ from mattingmfif.vaeedof.frames import StoredFrames
 ALIGNMENTS = ("none", "translation", "homography")
 WORK_LONG_SIDE_PX = 960
 ECC_STEPS, ECC_EPSILON = 80, 1e-5
-ECC_SMOOTHING_PX = 5
+ECC_SMOOTHING_PX = 17, 9  # coarse, then fine: with 5 px fine texture that is in focus in one frame only is put 5 px off
 LEAST_SIDE_PX = 64
 LEAST_CORRELATION = 0.5
+SEAM_PX = 8  # over which a frame passes into what it does not show
 MOST_SCALE = 1.25  # a link beyond it is taken for a mistake
 
 Float32 = npt.NDArray[Any]
@@ -71,15 +72,16 @@ def _ecc(reference: Float32, frame: Float32, kind: str) -> Matrix | None:
     steps = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_STEPS, ECC_EPSILON)
     everywhere = np.full(frame.shape, 255, np.uint8)
 
-    def find(start: Any, motion: int) -> tuple[float, Any]:
-        return cv2.findTransformECC(reference, frame, start, motion, steps, everywhere, ECC_SMOOTHING_PX)
+    def find(start: Any, motion: int, smoothing_px: int) -> tuple[float, Any]:
+        return cv2.findTransformECC(reference, frame, start, motion, steps, everywhere, smoothing_px)
 
+    value, shift, matrix = 0.0, np.eye(2, 3, dtype=np.float32), np.eye(3, dtype=np.float32)
     try:
-        value, shift = find(np.eye(2, 3, dtype=np.float32), cv2.MOTION_TRANSLATION)
-        matrix = np.eye(3, dtype=np.float32)
+        for smoothing_px in ECC_SMOOTHING_PX[:1] if kind == "homography" else ECC_SMOOTHING_PX:
+            value, shift = find(shift, cv2.MOTION_TRANSLATION, smoothing_px)
         matrix[:2] = shift
-        if kind == "homography":
-            value, matrix = find(matrix, cv2.MOTION_HOMOGRAPHY)
+        for smoothing_px in ECC_SMOOTHING_PX if kind == "homography" else ():
+            value, matrix = find(matrix, cv2.MOTION_HOMOGRAPHY, smoothing_px)
     except cv2.error:
         return None
     return matrix.astype(np.float64) if value >= LEAST_CORRELATION else None
@@ -133,7 +135,8 @@ def register(reference: Float32, frame: Float32, kind: str) -> Registration:
 def align_stack(frames: Sequence[Float32], kind: str) -> tuple[StoredFrames, list[Registration]]:
     """The frames resampled onto the middle one, and how each lay; UserError names the frame that cannot be matched.
 
-    Outside a frame its edge pixels repeat; values outside 0..1 are clipped. kind: `translation` or `homography`.
+    What a frame does not show is the middle frame's, which is soft there but true: edge pixels that repeat would be
+    streaks, sharp along the edge. Values outside 0..1 are clipped. kind: `translation` or `homography`.
     """
     if kind not in ALIGNMENTS[1:]:
         raise UserError(f"--align {kind}: not known; use {', '.join(ALIGNMENTS)}")
@@ -153,12 +156,22 @@ def align_stack(frames: Sequence[Float32], kind: str) -> tuple[StoredFrames, lis
     ]
 
     def resampled() -> Iterator[Float32]:
-        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         for i, found in enumerate(registrations):
-            if i == middle:
-                yield frames[i]
-            else:
-                matrix, size = found.matrix, (width, height)
-                yield cv2.warpPerspective(frames[i], matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            yield frames[i] if i == middle else _resampled(frames[i], found, frames[middle])
 
     return StoredFrames(resampled()), registrations
+
+
+def _resampled(frame: Float32, found: Registration, reference: Float32) -> Float32:
+    """The frame as the reference lies, and the reference where the frame shows nothing."""
+    size, cubic = (found.width, found.height), cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpPerspective(frame, found.matrix, size, flags=cubic, borderMode=cv2.BORDER_REPLICATE)
+    whole = np.full((found.height, found.width), 255, np.uint8)
+    shown = cv2.warpPerspective(whole, found.matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    if shown.min() == 255:
+        return warped
+    # px to the nearest place that is not shown; cubic interpolation hears the edge from 2 px inside
+    inside_px = cv2.distanceTransform(shown, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    weight = np.clip((inside_px - 2) / SEAM_PX, 0, 1)[..., None]
+    blended: Float32 = reference + weight * (warped - reference)
+    return blended

@@ -49,6 +49,26 @@ def test_a_known_breathing_is_measured_and_removed(photo: np.ndarray) -> None:
     assert np.abs(wanted[:2] / wanted[2] - got[:2] / got[2]).max() < 0.5
 
 
+@pytest.mark.parametrize("texture", ["brick", "page", "grass"])
+def test_fine_texture_that_is_in_focus_in_one_frame_only_is_put_in_its_place(texture: str) -> None:
+    grey = cv2.resize(getattr(data, texture)(), (512, 400), interpolation=cv2.INTER_AREA)
+    sharp, truth = decode_srgb(np.dstack([grey] * 3)), _about_centre(1.03, 0, 0)
+    moved, left = _warped(sharp, truth), (np.arange(512) < 256)[None, :, None]
+    soft, moved_soft = cv2.GaussianBlur(sharp, (0, 0), 3), cv2.GaussianBlur(moved, (0, 0), 3)
+    found = register(np.where(left, sharp, soft), np.where(left, moved_soft, moved), "homography")
+    corners = np.array([[10, 10, 1], [500, 10, 1], [10, 390, 1], [500, 390, 1]], float).T
+    wanted, got = truth @ corners, found.matrix @ corners
+    assert np.abs(wanted[:2] / wanted[2] - got[:2] / got[2]).max() < 0.5
+
+
+def test_what_a_frame_does_not_show_is_the_middle_frames_and_no_streak(photo: np.ndarray) -> None:
+    away = _warped(photo, _about_centre(1.0, 14.0, 0.0))  # shows nothing of the 14 columns on the right
+    middle = cv2.GaussianBlur(photo, (0, 0), 2)
+    aligned = align_stack([away, middle], "translation")[0][0]
+    assert np.abs(aligned[:, -13:] - middle[:, -13:]).max() < 0.01
+    assert np.abs(aligned - photo)[40:-40, 40:-40].mean() < 0.01
+
+
 def test_a_stack_is_aligned_onto_its_middle_frame_by_a_chain(photo: np.ndarray) -> None:
     matrices = [_about_centre(0.98, -3, 1), np.eye(3), _about_centre(1.015, 2, 2), _about_centre(1.03, 4, 3)]
     frames = [_warped(photo, matrix) for matrix in matrices]
