@@ -16,7 +16,7 @@ from mattingmfif.matting.accepted import accepted_srgb
 from mattingmfif.matting.foreground import hold_to_one
 from mattingmfif.matting.laplacian import band_of, bring_up, relax, solve_exactly, solve_paths
 from mattingmfif.matting.trimap import UNKNOWN, Labels, grow_unsettled, labels_from_trimap
-from mattingmfif.matting.windows import whole_cells, window_of
+from mattingmfif.matting.windows import Window, whole_cells, window_of
 from mattingmfif.pixels.colour import Float32
 from mattingmfif.pixels.planes import extremes, zeros_where_untouched
 
@@ -91,7 +91,7 @@ def solve_fractions(
         exact_scale = 2 ** max(0, round(np.log2(max(labels.shape) / solve_long_side_px)))
     multiple = 2 * exact_scale
     margin = round(grow_rounds * (grow_reach_px + 2)) + 4 * multiple
-    window = whole_cells(window_of(unknown, margin), multiple, unknown.shape)
+    window = _whole_rows(whole_cells(window_of(unknown, margin), multiple, unknown.shape), unknown.shape)
     photos, cropped = [np.ascontiguousarray(photo_srgb[window])], labels[window]
     if not np.isfinite(extremes(photos[0])).all():
         raise ValueError("the photograph holds NaN or infinite values")
@@ -110,6 +110,12 @@ def solve_fractions(
         fractions.append(fraction)
     hold_to_one(fractions)  # detail was added to each by itself
     return fractions
+
+
+def _whole_rows(window: Window, shape: tuple[int, ...]) -> Window:
+    """The rectangle, widened to whole rows where it is wide: rows of the photo need not be copied."""
+    wide = 2 * (window[1].stop - window[1].start) >= shape[1]
+    return (window[0], slice(0, shape[1])) if wide else window
 
 
 def _epsilon(depth: int) -> float:
@@ -143,7 +149,7 @@ def _refined(coarse: list[Float32], coarser: Level, level: Level, depth: int) ->
     fractions = []
     for k, (small, part) in enumerate(zip(coarse, parts, strict=True), start=1):
         fraction = _where_labelled(labels, k)
-        window = window_of(part, _AROUND_PX, 2)
+        window = _whole_rows(window_of(part, _AROUND_PX, 2), part.shape)
         if window[0].stop > window[0].start:
             rows, columns = (slice(side.start // 2, (side.stop + 1) // 2) for side in window)
             here, own = np.ascontiguousarray(photo[window]), np.ascontiguousarray(fraction[window])

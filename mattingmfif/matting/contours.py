@@ -20,6 +20,8 @@ Mask = npt.NDArray[np.bool_]
 EDGE_CONTRAST = 8.0
 #: least ratio of the squared distance of the two sides' means to the sum of their variances
 SEPARATION = 1.0
+#: sigma of the window over which the two sides of a contour are averaged
+_SIDE_PX = 5.0
 
 
 def lab_of(photo_srgb: Float32) -> Float32:
@@ -41,7 +43,7 @@ def pair_contrast(lab: Float32, step: int = 2) -> tuple[Float32, Float32]:
 
 
 def _squared(vectors: npt.NDArray[np.floating[Any]]) -> Float32:
-    """The squared length `[H,W]` of `[H,W,3]`; plane by plane, which is several times as fast as a sum over an axis."""
+    """The squared length `[...]` of `[...,3]`; plane by plane, which is several times as fast as a sum over an axis."""
     x, y, z = (vectors[..., c] for c in range(3))
     return np.asarray(x * x + y * y + z * z, np.float32)
 
@@ -53,32 +55,37 @@ def contour_score(mask: Mask, contrast: tuple[Float32, Float32]) -> float:
     return float((here > EDGE_CONTRAST).mean()) if here.size else 0.0
 
 
-def side_separation(mask: Mask, lab: Float32, window_px: float = 5.0) -> float:
+def surroundings_of(lab: Float32) -> Float32:
+    """The local means `[h,w,4]` of L*a*b* and of its squared length, as `side_separation` compares masks with them."""
+    return _smooth(cv2.merge([*cv2.split(lab), _squared(lab)]))
+
+
+def side_separation(mask: Mask, lab: Float32, surroundings: Float32 | None = None) -> float:
     """The share, 0..1, of the contour where the two sides differ in the mean, beyond what each side varies in itself.
 
-    Both sides are averaged over a Gaussian window of sigma `window_px`. In grass or gravel every border is an edge
+    Both sides are averaged over a Gaussian window of sigma 5 px. In grass or gravel every border is an edge
     (`contour_score` is high for any outline), but the means of the two sides agree: the separation is low.
+    `surroundings` `[h,w,4]` are those of `lab`, for whoever asks for many masks.
     """
-    weight = mask.astype(np.float32)
-
-    def smooth(plane: Float32) -> Float32:
-        return np.asarray(cv2.GaussianBlur(plane, (0, 0), window_px), np.float32)
-
-    inside = np.maximum(smooth(weight), np.float32(1e-4))
-    outside = np.maximum(smooth(np.float32(1) - weight), np.float32(1e-4))
-    squared = _squared(lab)
-    sums_in, squares_in = smooth(lab * weight[..., None]), smooth(squared * weight)
-    sums_all, squares_all = smooth(lab), smooth(squared)
-    mean_in, mean_out = sums_in / inside[..., None], (sums_all - sums_in) / outside[..., None]
-    spread_in = squares_in / inside - _squared(mean_in)
-    spread_out = (squares_all - squares_in) / outside - _squared(mean_out)
-    apart = _squared(mean_in - mean_out)
-    within = np.maximum(spread_in, 0) + np.maximum(spread_out, 0)
     edge = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     here = edge & ~_picture_border(mask.shape)
     if not here.any():
         return 0.0
-    return float((apart[here] > np.maximum(within[here] * SEPARATION, EDGE_CONTRAST**2)).mean())
+    everything = (surroundings_of(lab) if surroundings is None else surroundings)[here]
+    weight = mask.astype(np.float32)
+    own = cv2.merge([plane * weight for plane in (*cv2.split(lab), _squared(lab))])
+    share, sums_in = _smooth(weight)[here][:, None], _smooth(own)[here]
+    inside, outside = np.maximum(share, np.float32(1e-4)), np.maximum(np.float32(1) - share, np.float32(1e-4))
+    means_in, means_out = sums_in / inside, (everything - sums_in) / outside
+    spread_in = means_in[:, 3] - _squared(means_in[:, :3])
+    spread_out = means_out[:, 3] - _squared(means_out[:, :3])
+    apart = _squared(means_in[:, :3] - means_out[:, :3])
+    within = np.maximum(spread_in, 0) + np.maximum(spread_out, 0)
+    return float((apart > np.maximum(within * SEPARATION, EDGE_CONTRAST**2)).mean())
+
+
+def _smooth(plane: Float32) -> Float32:
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), _SIDE_PX), np.float32)
 
 
 def _picture_border(shape: tuple[int, ...]) -> Mask:

@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from mattingmfif.matting.contours import EDGE_CONTRAST, border_shares, pair_contrast, side_separation
+from mattingmfif.matting.contours import (
+    EDGE_CONTRAST,
+    border_shares,
+    pair_contrast,
+    side_separation,
+    surroundings_of,
+)
 from mattingmfif.matting.windows import window_of
 from mattingmfif.pixels.colour import Float32
 
@@ -57,13 +63,14 @@ def propose_regions(
         if min_area_share <= node.area / total <= max_area_share and node.strong >= min_contour * max(node.length, 1.0)
     ]
     nodes.sort(key=lambda node: -node.strong / node.length)
+    around = surroundings_of(lab)
     regions = []
     for node in _distinct(nodes)[:_MAX_LOOKED_AT]:
         member = np.zeros(int(basins.max()) + 1, bool)
         member[node.leaves] = True
         mask = _without_holes(member[basins])
         part = window_of(mask, 16)
-        separation = side_separation(mask[part], lab[part])
+        separation = side_separation(mask[part], lab[part], around[part])
         if separation >= min_separation and mask.mean() <= max_area_share:
             contour = node.strong / node.length
             rank = _rank(mask, contour * separation)
