@@ -45,6 +45,11 @@ class Registration:
         return float(np.sqrt(abs(np.linalg.det(self._at_centre()))))
 
     @property
+    def is_mirrored(self) -> bool:
+        """Whether left and right are exchanged, which no camera does."""
+        return bool(np.linalg.det(self._at_centre()) <= 0)
+
+    @property
     def shift_px(self) -> float:
         """How far the centre of the reference lies from its place in the frame, in px."""
         centre = np.array([(self.width - 1) / 2, (self.height - 1) / 2, 1.0])
@@ -126,13 +131,17 @@ def register(reference: Float32, frame: Float32, kind: str) -> Registration:
     to_small = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
     full = np.linalg.inv(to_small) @ matrix @ to_small
     found = Registration(matrix=full / full[2, 2], height=height, width=width)
+    if found.is_mirrored:
+        raise UserError("alignment found a mirrored picture; try --align none")
     if not 1 / MOST_SCALE < found.scale < MOST_SCALE or found.shift_px > max(height, width) / 4:
         step = f"scale {found.scale:.3f}, shift {found.shift_px:.0f} px"
         raise UserError(f"alignment found an impossible step ({step}); try --align none")
     return found
 
 
-def align_stack(frames: Sequence[Float32], kind: str) -> tuple[StoredFrames, list[Registration]]:
+def align_stack(
+    frames: Sequence[Float32], kind: str, names: Sequence[str] | None = None
+) -> tuple[StoredFrames, list[Registration]]:
     """The frames resampled onto the middle one, and how each lay; UserError names the frame that cannot be matched.
 
     What a frame does not show is the middle frame's, which is soft there but true: edge pixels that repeat would be
@@ -150,7 +159,7 @@ def align_stack(frames: Sequence[Float32], kind: str) -> tuple[StoredFrames, lis
         try:
             chain[i] = register(frames[before], frames[i], kind).matrix @ chain[before]
         except UserError as error:
-            raise UserError(f"frame {i + 1}: {error}") from None
+            raise UserError(f"{names[i] if names else f'frame {i + 1}'}: {error}") from None
     registrations = [
         Registration(matrix=chain[i] / chain[i][2, 2], height=height, width=width) for i in range(len(frames))
     ]

@@ -23,7 +23,7 @@ import torch
 
 from mattingmfif.dataset.reader import open_shards
 from mattingmfif.dataset.shard_file import find_shards
-from mattingmfif.errors import UserError
+from mattingmfif.errors import EXIT_IO, UserError
 from mattingmfif.pixels.colour import decode_srgb, encode_srgb
 from mattingmfif.vaeedof.align import ALIGNMENTS, align_stack
 from mattingmfif.vaeedof.baselines import BASELINES, selection_oracle
@@ -141,7 +141,9 @@ def side_by_side(pictures: dict[str, Codes], y: int, x: int) -> npt.NDArray[np.u
 
 def _write_strip(out: Path, name: str, pictures: dict[str, Codes], y: int, x: int) -> None:
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-    cv2.imwrite(str(out / f"{safe}.png"), side_by_side(pictures, y, x)[..., ::-1])
+    path = out / f"{safe}.png"
+    if not cv2.imwrite(str(path), side_by_side(pictures, y, x)[..., ::-1]):
+        raise UserError(f"{path}: cannot be written", EXIT_IO)
 
 
 def _frames_named(frames: Sequence[Codes] | Codes) -> dict[str, Codes]:
@@ -184,29 +186,48 @@ def evaluate_files(
     align: str = "none",
     report: Report = print,
 ) -> list[Row]:
-    """The 17 fusion metrics of every fuser on stacks of files, and PSNR and SSIM where there is truth."""
+    """The 17 fusion metrics of every fuser on stacks of files, and PSNR and SSIM where there is truth.
+
+    A stack that cannot be read or aligned is left out and said.
+    """
     rows: list[Row] = []
     for files in stacks:
-        read = read_stack(files.frames, report)
-        linear = read.frames if align == "none" else align_stack(read.frames, align)[0]
-        frames = np.stack([encode_srgb(frame, 8) for frame in linear])
-        fused = {name: fuse(frames) for name, fuse in judge.fusers.items()}
-        greys = [to_grey(frame) for frame in frames]
-        if min(greys[0].shape) >= MIN_SIDE_PX:
-            for fuser, image in fused.items():
-                for metric, value in fusion_metrics(greys, to_grey(image)).items():
-                    rows.append(Row(stack=files.name, fuser=fuser, region="all", metric=metric, value=value))
-        pictures = {**_frames_named(frames), **{k: fused[k] for k in judge.shown}}
-        if files.truth is not None:
-            truth = encode_srgb(read_stack([files.truth], report).frames[0], 8)
-            if truth.shape != frames[0].shape:
-                raise UserError(f"{files.truth.name}: the true image has another size than the frames")
-            fused[ORACLE] = selection_oracle(frames, truth)
-            rows += _truth_rows(files.name, fused, truth, {"all": np.ones(truth.shape[:2], bool)}, judge)
-            pictures["truth"] = truth
-        contrast = np.abs(frames[0].astype(np.float32) - frames[-1]).mean(-1)
-        _write_strip(out, files.name, pictures, *_worst_place(contrast > np.quantile(contrast, 0.95)))
-        report(f"{files.name}: {len(frames)} frames of {frames.shape[2]} x {frames.shape[1]} px")
+        try:
+            rows += _file_rows(files, out, judge, align, report)
+        except UserError as error:
+            if error.exit_code == EXIT_IO:
+                raise
+            report(f"{files.name}: left out: {error}")
+    if not rows:
+        raise UserError(f"none of {len(stacks)} stacks could be judged")
+    return rows
+
+
+def _file_rows(files: StackFiles, out: Path, judge: Judge, align: str, report: Report) -> list[Row]:
+    rows: list[Row] = []
+    read = read_stack(files.frames, report)
+    names = [path.name for path in files.frames]
+    linear = read.frames if align == "none" else align_stack(read.frames, align, names)[0]
+    frames = np.stack([encode_srgb(frame, 8) for frame in linear])
+    fused = {name: fuse(frames) for name, fuse in judge.fusers.items()}
+    greys = [to_grey(frame) for frame in frames]
+    if min(greys[0].shape) >= MIN_SIDE_PX:
+        for fuser, image in fused.items():
+            for metric, value in fusion_metrics(greys, to_grey(image)).items():
+                rows.append(Row(stack=files.name, fuser=fuser, region="all", metric=metric, value=value))
+    else:
+        report(f"{files.name}: fusion metrics left out: they need {MIN_SIDE_PX} px a side")
+    pictures = {**_frames_named(frames), **{k: fused[k] for k in judge.shown}}
+    if files.truth is not None:
+        truth = encode_srgb(read_stack([files.truth], report).frames[0], 8)
+        if truth.shape != frames[0].shape:
+            raise UserError(f"{files.truth.name}: the true image has another size than the frames")
+        fused[ORACLE] = selection_oracle(frames, truth)
+        rows += _truth_rows(files.name, fused, truth, {"all": np.ones(truth.shape[:2], bool)}, judge)
+        pictures["truth"] = truth
+    contrast = np.abs(frames[0].astype(np.float32) - frames[-1]).mean(-1)
+    _write_strip(out, files.name, pictures, *_worst_place(contrast > np.quantile(contrast, 0.95)))
+    report(f"{files.name}: {len(frames)} frames of {frames.shape[2]} x {frames.shape[1]} px")
     return rows
 
 
@@ -244,7 +265,7 @@ def evaluate_folder(
     if find_shards(folder):
         rows = evaluate_shards(folder, out, judge, split=split, limit=limit, degrade=degrade, report=report)
     else:
-        found = find_stacks(folder)[:limit]
+        found = find_stacks(folder, report)[:limit]
         rows = evaluate_files(found, out, judge, align=align, report=report)
     with (out / "figures.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)

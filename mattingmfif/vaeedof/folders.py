@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mattingmfif.errors import UserError
-from mattingmfif.vaeedof.frames import MOST_FRAMES, TRUTHS, images_in, in_order
+from mattingmfif.vaeedof.frames import MOST_FRAMES, TRUTHS, Report, images_in, in_order
 
 _NAMED = re.compile(r"^(?P<scene>.+?)[-_ ](?P<frame>[A-Za-z]|\d{1,2}|gt|GT)$")
 
@@ -46,7 +46,7 @@ def _whole(folder: Path) -> StackFiles | None:
     return _stack(folder.name, named if len(named) == len(images) else images)
 
 
-def _by_sources(folder: Path) -> list[StackFiles]:
+def _by_sources(folder: Path, report: Report) -> list[StackFiles]:
     found = (path for path in folder.iterdir() if path.is_dir() and re.fullmatch(r"source_?\d+", path.name, re.I))
     sources = sorted(found, key=in_order)
     if len(sources) < 2:
@@ -55,9 +55,12 @@ def _by_sources(folder: Path) -> list[StackFiles]:
         p.stem: p for sub in folder.iterdir() if sub.is_dir() and sub.name.lower() in TRUTHS for p in images_in(sub)
     }
     others = [{path.stem: path for path in images_in(source)} for source in sources]
+    everywhere = set.intersection(*[set(other) for other in others])
+    if alone := sorted(set.union(*[set(other) for other in others]) - everywhere):
+        report(f"{folder.name}: {len(alone)} left out, not in every source folder: {', '.join(alone[:5])}")
     return [
         StackFiles(name=stem, frames=[other[stem] for other in others], truth=truths.get(stem))
-        for stem in sorted(set.intersection(*[set(other) for other in others]))
+        for stem in sorted(everywhere)
     ]
 
 
@@ -74,11 +77,11 @@ def _by_names(images: list[Path]) -> list[StackFiles]:
     return found if len(found) == len(stacks) > 1 else []
 
 
-def find_stacks(folder: Path) -> list[StackFiles]:
+def find_stacks(folder: Path, report: Report = lambda _: None) -> list[StackFiles]:
     """The stacks in `folder`, sorted by name; UserError if there is none, or one has too many frames."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    stacks = _by_sources(folder)
+    stacks = _by_sources(folder, report)
     if not stacks:
         stacks = _by_names(images_in(folder))
         candidates = [] if stacks else [_whole(folder)]

@@ -198,7 +198,7 @@ def _make_folders(folders: Sequence[Path]) -> None:
 def _aligned(stack: FileStack, align: str, report: Report) -> Sequence[Float32]:
     if align == "none" or len(stack.frames) == 1:
         return stack.frames
-    frames, registrations = align_stack(stack.frames, align)
+    frames, registrations = align_stack(stack.frames, align, [path.name for path in stack.paths])
     for path, found in zip(stack.paths, registrations, strict=True):
         report(f"{path.name}: moved by {found.shift_px:.2f} px, magnified {100 * (found.scale - 1):+.2f} %")
     return frames

@@ -46,6 +46,8 @@ def fusion_metrics(sources: Sequence[npt.NDArray[np.uint8]], fused: npt.NDArray[
     if len(sources) < 2:
         raise ValueError(f"fusion metrics need at least two source images, got {len(sources)}")
     for image in [*sources, fused]:
+        if not isinstance(image, np.ndarray):
+            raise ValueError(f"fusion metrics take uint8 grey images [H,W], got {type(image).__name__}")
         if image.dtype != np.uint8 or image.ndim != 2:
             raise ValueError(f"fusion metrics take uint8 grey images [H,W], got {image.dtype} {list(image.shape)}")
         if image.shape != fused.shape:

@@ -22,7 +22,7 @@ def _joint(a: Grey, b: Grey) -> Grey:
 
 def _entropy(p: Grey) -> float:
     p = p[p > 0]
-    return float(-(p * np.log2(p)).sum())
+    return max(0.0, -float((p * np.log2(p)).sum()))
 
 
 def entropy(fused: Grey) -> float:
@@ -57,7 +57,7 @@ def tsallis_information(sources: list[Grey], fused: Grey) -> float:
         product = joint.sum(0)[:, None] * joint.sum(1)[None, :]
         seen = (product > 0) & (joint > 0)
         total += (1 - (joint[seen] ** TSALLIS_Q / product[seen] ** (TSALLIS_Q - 1)).sum()) / (1 - TSALLIS_Q)
-    return total * 2 / len(sources)
+    return float(total) * 2 / len(sources)
 
 
 def nonlinear_correlation(sources: list[Grey], fused: Grey) -> float:

@@ -95,6 +95,32 @@ def test_files_without_truth_get_the_fusion_metrics(tmp_path: Path, weights: Pat
     assert "oracle" in {row.fuser for row in found.rows}
 
 
+def test_a_stack_that_cannot_be_judged_is_left_out_and_said(tmp_path: Path, weights: Path) -> None:
+    photo = np.ascontiguousarray(data.astronaut()[:64, 150:220])
+    for scene, size in (("broken", 64), ("good", 64), ("tiny", 20)):
+        for name in ("a.png", "b.png"):
+            path = tmp_path / "stacks" / scene / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), photo[:size, :size])
+    (tmp_path / "stacks" / "broken" / "b.png").write_bytes(b"rubbish")
+    said: list[str] = []
+    options = {"checkpoint": weights, "device": "cpu", "report": said.append}
+    found = evaluate_folder(tmp_path / "stacks", tmp_path / "out", **options)
+    assert {row.stack for row in found.rows} == {"good"}
+    assert any(line.startswith("broken: left out: ") and "b.png" in line for line in said)
+    assert "tiny: fusion metrics left out: they need 48 px a side" in said
+    assert (tmp_path / "out" / "figures.csv").is_file()
+    (tmp_path / "stacks" / "good" / "a.png").write_bytes(b"rubbish")
+    with pytest.raises(UserError, match="none of 3 stacks could be judged"):
+        evaluate_folder(tmp_path / "stacks", tmp_path / "out", **options)
+    (tmp_path / "only").mkdir()
+    (tmp_path / "stacks" / "tiny").rename(tmp_path / "only" / "tiny")
+    (tmp_path / "blocked" / "tiny.png").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"tiny.png: cannot be written") as caught:
+        evaluate_folder(tmp_path / "only", tmp_path / "blocked", **options)
+    assert caught.value.exit_code == 3
+
+
 def test_means_leave_out_what_is_missing_and_bound_perfection() -> None:
     rows = [
         Row(stack="a", fuser="x", region="gap", metric="PSNR", value=float("inf")),

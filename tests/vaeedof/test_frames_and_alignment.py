@@ -104,6 +104,8 @@ def test_frames_that_show_different_things_are_refused_by_number(photo: np.ndarr
     other = decode_srgb(np.ascontiguousarray(data.coffee()[:400, :512]))
     with pytest.raises(UserError, match=r"frame 1: .*--align none"):
         align_stack([other, photo], "homography")
+    with pytest.raises(UserError, match=r"far.jpg: .*--align none"):
+        align_stack([photo, photo[:, ::-1]], "homography", ["far.jpg", "near.jpg"])
     with pytest.raises(UserError, match="too small"):
         align_stack([photo[:32, :32]] * 2, "translation")
 
@@ -225,6 +227,10 @@ def test_the_four_layouts_of_stacks_are_found(tmp_path: Path) -> None:
         stacks = find_stacks(tmp_path / folder)
         return [(s.name, [p.stem for p in s.frames], s.truth.stem if s.truth else None) for s in stacks]
 
+    _write(tmp_path / "whu/source_1/3.jpg", tiny)  # and nowhere else
+    said: list[str] = []
+    find_stacks(tmp_path / "whu", said.append)
+    assert said == ["whu: 1 left out, not in every source folder: 3"]
     assert found("whu") == [("1", ["1", "1"], None), ("2", ["2", "2"], "2")]
     assert found("lytro") == [
         ("lytro-01", ["lytro-01-A", "lytro-01-B"], None),
