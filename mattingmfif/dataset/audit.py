@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mattingmfif.dataset.agreement import MARKED_SHARE, POSITION_PX, TONE_CODES
 from mattingmfif.dataset.describe import spread_choice
 from mattingmfif.dataset.leaks import (
     BORDER_SHARE,
@@ -53,6 +54,9 @@ class AuditReport:
             "resampling": f"{RESAMPLING_SHARE:g}",
             "borders": f"{BORDER_SHARE:g}",
             "equal-frames": f"{EQUAL_TILES - 1} tile",
+            "tone": f"{TONE_CODES:g} codes",
+            "position": f"{POSITION_PX:g} px",
+            "marks": f"{MARKED_SHARE:g}",
         }
         return [str(leak) for leak in self.leaks] + [
             f"{check}: {self.looked[check]} of {self.samples} samples can be judged, "

@@ -1,12 +1,15 @@
-"""What, apart from focus, tells which frame of a sample is sharp where: five figures, each with its threshold.
+"""What, apart from focus, tells which frame of a sample is sharp where: eight figures, each with its threshold.
 
-A network learns whatever separates sharp from blurred pixels. Five things must not:
+A network learns whatever separates sharp from blurred pixels. Eight things must not:
 
 noise         where a frame is sharp it carries as much noise as where it is blurred, and as the other frames
 grid          no JPEG grid that sharp pixels have and blurred ones have not, or one frame and the others not
 resampling    the same of the periodic traces that enlarging, reducing or turning a picture leaves
 borders       no frame is darker, brighter, black or saturated along a side where the target is not
 equal-frames  two frames never hold the same codes where the record says that their blur differs
+tone          in pixels that are sharp no frame is brighter or of another colour than the others
+position      nor shifted against them
+marks         nor holds single codes there that the lens did not make, or pixels that stand out where all is blurred
 
 What is *sharp* (|radius| up to 0.5 px) and *blurred* (3 px or more) comes from the sample's record, away from matte
 edges. A trace of the source that sharp pixels keep and blur removes counts as much as one added to a frame afterwards;
@@ -28,23 +31,25 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mattingmfif.dataset.physics import layer_radii_px
+from mattingmfif.dataset.agreement import TARGET, agreement, marks_apart, positions_apart, tones_apart
+from mattingmfif.dataset.physics import layer_radii_px, sharp_pixels
 from mattingmfif.dataset.reader import Sample
-from mattingmfif.dataset.sample import FRAME_COLUMNS
+from mattingmfif.dataset.sample import ALPHA_COLUMNS, FRAME_COLUMNS
+from mattingmfif.optics.lens import INVISIBLE_RADIUS_PX
 from mattingmfif.pixels.colour import luminance, srgb_to_linear
 from mattingmfif.pixels.traces import TILE_PX, grid_strength, periodicity, tile_means, tile_noise
 
 Float32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-CHECKS = ("noise", "grid", "resampling", "borders", "equal-frames")
+CHECKS = ("noise", "grid", "resampling", "borders", "equal-frames", "tone", "position", "marks")
 SHARP_PX, BLURRED_PX = 0.5, 3.0
 #: allowed differences: noise in codes of 255, the others as the measures of `pixels.traces` count
 NOISE_CODES = 1.0
 SOURCE_GRAIN_CODES = 1.5  # the amount from which recipes denoise a photograph before use
 GRID_SHARE, ADDED_GRID_SHARE = 0.2, 0.06
 RESAMPLING_SHARE, ADDED_RESAMPLING_SHARE = 0.15, 0.04
-BORDER_SHARE = 0.25
+BORDER_SHARE, BORDER_LINE_CODES = 0.25, 4.0
 EQUAL_TILES = 2
 LEAST_TILES = 12
 _SEGMENTS, _LEAST_SEGMENTS = 12, 3
@@ -68,7 +73,8 @@ def measure(sample: Sample) -> dict[str, Figure]:
         ("borders", _borders),
         ("equal-frames", _equal),
     )
-    return {name: figure for name, check in checks if (figure := check(view)) is not None}
+    found = {name: figure for name, check in checks if (figure := check(view)) is not None}
+    return found | _agreement(view)
 
 
 class _View:
@@ -91,6 +97,33 @@ class _View:
     def masks(self, k: int) -> tuple[Mask, Mask]:
         """(sharp, blurred) pixels of frame k, away from matte edges."""
         return (self.radii[k] <= SHARP_PX) & self.inside, (self.radii[k] >= BLURRED_PX) & self.inside
+
+
+def _agreement(view: _View) -> dict[str, Figure]:
+    """The checks of `dataset.agreement`: what a frame has of its own where it shows the target."""
+    sample, target = view.sample, view.sample.target
+    ideal = sample.camera.is_ideal
+    mattes = [code for code in (sample.image(name) for name in ALPHA_COLUMNS) if code is not None]
+    largest_px = np.abs(layer_radii_px(sample)).max(axis=2)
+    frames = [TARGET] if ideal else []
+    for k in range(view.count):
+        blurred = view.masks(k)[1]
+        if ideal:  # no light of anything blurred: it lifts the codes of what is dark beside what is bright
+            sharp = sharp_pixels(sample.size, mattes, largest_px[k])
+        else:  # and baked noise makes pixels stand out everywhere
+            sharp, blurred = (view.radii[k] < INVISIBLE_RADIUS_PX) & view.inside, np.zeros_like(blurred)
+        nearly = (view.radii[k] <= SHARP_PX) & view.inside
+        frames.append(agreement(k, view.codes(k), target, sharp, nearly, blurred, must_equal=ideal))
+    found = {"marks": marks_apart(frames)}
+    if ideal:  # noise that is cut off at black, and axial colour, have tones of their own
+        found["tone"] = tones_apart(frames)
+    if not sample.camera.lens_options:  # breathing is a change of scale
+        found["position"] = positions_apart(frames)
+    return {
+        name: Figure(value=pair[0], details=(pair[1],) if pair[1] else ())
+        for name in ("tone", "position", "marks")
+        if (pair := found.get(name)) is not None
+    }
 
 
 def _scaled(codes: npt.NDArray[Any]) -> Float32:
@@ -243,7 +276,23 @@ def _borders(view: _View) -> Figure:
                     f"frame {k} is {share:.0%} {darker} along its {name} side than the target near it; "
                     f"{BORDER_SHARE:.0%} is allowed"
                 )
+            (line, _), (of_target, texture) = (_outer_line(picture, side) for picture in (codes, view.sample.target))
+            line -= max(0.0, of_target) + 0.3 * texture  # the outermost pixels go on outside: blur shows them longer
+            worst = max(worst, line * BORDER_SHARE / BORDER_LINE_CODES)
+            if line > BORDER_LINE_CODES:
+                details.append(
+                    f"the outermost line of frame {k} along its {name} side stands out by {line:.1f} codes; "
+                    f"{BORDER_LINE_CODES:g} are allowed"
+                )
     return Figure(value=worst, details=tuple(details))
+
+
+def _outer_line(codes: npt.NDArray[Any], side: int) -> tuple[float, float]:
+    """By how many codes the outermost line differs from the next one beyond what that does from the third; and that."""
+    turned = codes if side < 2 else codes.swapaxes(0, 1)
+    first, second, third = _scaled((turned if side % 2 == 0 else turned[::-1])[:3])
+    inner = float(np.abs(second - third).mean())
+    return float(np.abs(first - second).mean()) - inner, inner
 
 
 def _side_rows(codes: npt.NDArray[Any], side: int, depth: int) -> Float32:
