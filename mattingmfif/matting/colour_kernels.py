@@ -129,44 +129,83 @@ def shares_of_light(photo, fraction, corners, cells, coarse, scale, step, consta
             fraction[y, x] = _NO if own < nothing else (_YES if own > _YES - nothing else own)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def settle(light, colours, weights, free, passes, black):
+    """Correct `colours` `[L]` in place so that the sum over `weights` `[L]` is `light`; what is left, in sRGB values.
+
+    See `foreground.agree_with_photo`; `free` `[L]` is for work.
+    """
+    for _ in range(passes):
+        missing = light
+        for i in range(weights.size):
+            missing -= weights[i] * colours[i]
+        norm = _NO
+        for i in range(weights.size):
+            w, c = weights[i], colours[i]
+            # a layer can take its share only where it is not yet at the end of its range in that direction
+            room = c < _YES if missing > _NO else c > _NO
+            free[i] = w * w * (c + black) if room else _NO
+            norm += w * free[i]
+        step = missing / max(norm, np.float32(1e-12))
+        clipped = False
+        for i in range(weights.size):
+            c = colours[i] + free[i] * step
+            clipped |= c < _NO or c > _YES
+            colours[i] = min(max(c, _NO), _YES)
+        if not clipped:
+            break
+    found = _NO
+    for i in range(weights.size):
+        found += weights[i] * colours[i]
+    if abs(found - light) <= np.float32(2e-7):  # rounding, a thousandth of a code at most
+        return _NO
+    return abs(encoded(found) - encoded(light))
+
+
 @njit(cache=True, nogil=True)
 def agree(photo, colours, weights, passes, black, apart):
     """Correct `colours` `[L,n,3]` in place so that the sum over weights `[L,n]` is `photo` `[n,3]`.
 
-    `apart` `[n]` becomes what is left, the largest of the three in sRGB values. See `foreground.agree_with_photo`.
+    `apart` `[n]` becomes what is left, the largest of the three in sRGB values.
     """
     layers = weights.shape[0]
-    free = np.empty(layers, np.float32)
+    own, shares, free = np.empty(layers, np.float32), np.empty(layers, np.float32), np.empty(layers, np.float32)
     for n in range(photo.shape[0]):
+        for i in range(layers):
+            shares[i] = weights[i, n]
         most = _NO
         for k in range(3):
-            missing = _NO
-            for _ in range(passes):
-                light = _NO
-                for i in range(layers):
-                    light += weights[i, n] * colours[i, n, k]
-                missing = photo[n, k] - light
-                norm = _NO
-                for i in range(layers):
-                    w, c = weights[i, n], colours[i, n, k]
-                    # a layer can take its share only where it is not yet at the end of its range in that direction
-                    room = c < _YES if missing > _NO else c > _NO
-                    free[i] = w * w * (c + black) if room else _NO
-                    norm += w * free[i]
-                step = missing / max(norm, np.float32(1e-12))
-                clipped = False
-                for i in range(layers):
-                    c = colours[i, n, k] + free[i] * step
-                    clipped |= c < _NO or c > _YES
-                    colours[i, n, k] = min(max(c, _NO), _YES)
-                if not clipped:
-                    break
-            light = _NO
             for i in range(layers):
-                light += weights[i, n] * colours[i, n, k]
-            if abs(light - photo[n, k]) > np.float32(2e-7):  # less is rounding, a thousandth of a code at most
-                most = max(most, abs(encoded(light) - encoded(photo[n, k])))
+                own[i] = colours[i, n, k]
+            most = max(most, settle(photo[n, k], own, shares, free, passes, black))
+            for i in range(layers):
+                colours[i, n, k] = own[i]
         apart[n] = most
+
+
+@njit(cache=True, nogil=True)
+def agree_before(photo, colour, plate, alpha, layers, corners, passes, black, apart, first):
+    """The same for the pixels of a rectangle at which `alpha` is between 0 and 1 and the only one of all `layers`.
+
+    `photo`, `colour` and `plate` are `[H,W,3]`, `alpha` `[H,W]`; `layers` `[H,W]` counts the subjects at each pixel.
+    What is left goes into `apart` from `first` on; returns where the next goes.
+    """
+    y0, x0, y1, x1 = corners
+    own, shares, free = np.empty(2, np.float32), np.empty(2, np.float32), np.empty(2, np.float32)
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            a = alpha[y, x]
+            if not (a > _NO and a < _YES) or layers[y, x] != 1:
+                continue
+            shares[0], shares[1] = a, _YES - a
+            most = _NO
+            for k in range(3):
+                own[0], own[1] = colour[y, x, k], plate[y, x, k]
+                most = max(most, settle(photo[y, x, k], own, shares, free, passes, black))
+                colour[y, x, k], plate[y, x, k] = own[0], own[1]
+            apart[first] = most
+            first += 1
+    return first
 
 
 @njit(cache=True, nogil=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from mattingmfif.matting.windows import overlaps, window_of
 from mattingmfif.pixels.colour import Float32
@@ -47,6 +48,23 @@ def agree_with_photo(photo_linear: Float32, colours: Float32, weights: Float32) 
     agree(np.ascontiguousarray(photo_linear), colours, weights, _PASSES, _BLACK, apart)
     apart *= np.float32(255)
     return apart
+
+
+def agree_with_plate(
+    photo_linear: Float32, colour: Float32, alpha: Float32, plate: Float32, layers: npt.NDArray[np.uint8]
+) -> Float32:
+    """`agree_with_photo` for the pixels where a subject is mixed with nothing but the plate, in place.
+
+    `colour` and `plate` are `[H,W,3]`, `alpha` `[H,W]`; `layers` `[H,W]` counts the subjects at each pixel.
+    """
+    from mattingmfif.matting.colour_kernels import agree_before
+
+    rows, columns = window_of((alpha > 0) & (alpha < 1), 0)
+    apart = np.empty((rows.stop - rows.start) * (columns.stop - columns.start), np.float32)
+    corners = (rows.start, columns.start, rows.stop, columns.stop)
+    photo = np.ascontiguousarray(photo_linear)
+    count = agree_before(photo, colour, plate, alpha, layers, corners, _PASSES, _BLACK, apart, 0)
+    return np.asarray(apart[:count] * np.float32(255), np.float32)
 
 
 def clean_tails(fractions: Sequence[Float32], tail: float) -> None:

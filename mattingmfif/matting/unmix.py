@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mattingmfif.matting.foreground import agree_with_photo, split_colours
+from mattingmfif.matting.foreground import agree_with_photo, agree_with_plate, split_colours
 from mattingmfif.matting.plate import continue_behind
 from mattingmfif.matting.surroundings import cells_of, reduced, spread_cells
 from mattingmfif.matting.windows import Window, disjoint, is_empty, whole_cells, window_of
@@ -143,23 +143,24 @@ def correct(
     Where one layer is all there is, it must be the photo itself already. Returns the difference left, in sRGB codes,
     at the pixels that were corrected.
     """
-    mixed = np.zeros(alphas[0].shape, bool)
-    for fraction in fractions:
-        window = window_of(fraction > 0, 0)
+    shape = alphas[0].shape
+    layers, mixed = np.zeros(shape, np.uint8), np.zeros(shape, bool)
+    windows = [window_of(alpha > 0, 0) for alpha in alphas]
+    for alpha, fraction, window in zip(alphas, fractions, windows, strict=True):
         own = fraction[window]
+        layers[window] += alpha[window] > 0
         mixed[window] |= (own > 0) & (own < 1)
-    where = np.flatnonzero(mixed)
-    differences = np.zeros(where.size, np.float32)
+    left = [agree_with_plate(photo_linear, *parts, colours[-1], layers) for parts in zip(colours, alphas, strict=False)]
+    where = np.flatnonzero(mixed & (layers > 1))
     photo = photo_linear.reshape(-1, 3)
     flat, opacities = [colour.reshape(-1, 3) for colour in colours], [alpha.reshape(-1) for alpha in alphas]
     for start in range(0, where.size, _BLOCK):
         at = where[start : start + _BLOCK]
-        weights = _weights([alpha[at] for alpha in opacities])
         values = np.stack([colour[at] for colour in flat])
-        differences[start : start + _BLOCK] = agree_with_photo(photo[at], values, weights)
+        left.append(agree_with_photo(photo[at], values, _weights([alpha[at] for alpha in opacities])))
         for colour, fixed in zip(flat, values, strict=True):
             colour[at] = fixed
-    return differences
+    return np.concatenate(left)
 
 
 def _weights(alphas: Sequence[Float32]) -> Float32:
