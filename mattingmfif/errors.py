@@ -50,7 +50,7 @@ REASONS: dict[str, str] = {
     "near-duplicate-across-splits": "a near-duplicate of a photo that already belongs to another split",
     "no-usable-subject": "no usable subject, no depth map, and the recipe allows no ground scene for such photos",
     "depth-too-near": "the depth map has surfaces nearer than twice the focal length of the recipe's lens",
-    "depth-unusable": "the depth map says nothing about one of the layers, or is the same everywhere",
+    "depth-unusable": "the depth map says nothing about one of the layers, or of nothing that could be out of focus",
     "composite-too-small": "a composite scene's background has no room for the margin of the largest blur",
     "composite-no-cut-out": "none of a composite scene's other photos gave a usable cut-out",
     "crashed-worker": "the worker process died twice on this sample (out of memory, or killed)",

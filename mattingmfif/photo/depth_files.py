@@ -47,7 +47,12 @@ def read_numbers(file: Path) -> npt.NDArray[Any]:
 
 
 def _read_npy(file: Path) -> npt.NDArray[Any]:
-    values = np.load(file, allow_pickle=False, mmap_mode="r")
+    try:
+        values = np.load(file, allow_pickle=False, mmap_mode="r")
+    except ValueError as error:
+        if "pickle" in str(error):  # whose advice is to trust the file
+            raise ValueError("no .npy file of plain numbers") from error
+        raise
     if not isinstance(values, np.ndarray):  # an archive of arrays
         values.close()
         raise ValueError("an .npz archive, not one array")

@@ -20,6 +20,7 @@ from mattingmfif.scene.distances import (
     dioptres,
     draw_lens,
     ground_distance_m,
+    largest_blur_radius_px,
     metres,
     px_per_dioptre,
     spread_distances,
@@ -33,6 +34,8 @@ Streams = Callable[[str], np.random.Generator]
 
 #: alpha from which a pixel counts as the subject itself, for contact rows and depth medians
 SOLID_ALPHA = 0.95
+#: a scene in which no frame blurs anything by more than this has nothing to fuse
+LEAST_BLUR_PX = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +191,8 @@ def _from_depth(
             raise Refused("depth-unusable", "the depth map shows nothing behind the subjects", stage="scene")
         with np.errstate(divide="ignore"):
             inverse = np.where(np.isinf(depth.distance_m), 0.0, 1.0 / depth.distance_m).astype(np.float32)
-        filled = np.where(near_subject, push_pull(inverse, weight), inverse)
+        # what is unknown beside a subject is not the subject, though that is the nearest value
+        filled = np.where(weight > 0, inverse, push_pull(inverse, weight))
         # nothing of the plate stands in front of a subject that covers it
         farthest_subject = max(distances)
         filled = np.where(near_subject, np.minimum(filled, dioptres(farthest_subject)), filled)
@@ -197,4 +201,11 @@ def _from_depth(
     nearest, farthest = min([float(np.min(plate_m)), *distances]), max([float(np.max(plate_m)), *distances])
     if math.isclose(nearest, farthest):
         raise Refused("depth-unusable", "everything in the depth map is at the same distance", stage="scene")
+    blur_px = largest_blur_radius_px(lens, nearest, farthest, image_width_px)
+    if blur_px < LEAST_BLUR_PX:
+        detail = (
+            f"between {nearest:.4g} and {farthest:.4g} m nothing is out of focus (blur radius {blur_px:.2g} px); "
+            "whole numbers are millimetres, others metres"
+        )
+        raise Refused("depth-unusable", detail, stage="scene")
     return distances, plate_m, stopped_down(lens, nearest, farthest, image_width_px, limit_px)

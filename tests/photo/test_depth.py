@@ -138,6 +138,7 @@ def test_files_that_hold_no_plane_of_numbers_are_refused(tmp_path):
         with pytest.raises(Refused) as caught:
             read_depth(tmp_path / name, "metres", None, None, SHAPE)
         assert caught.value.reason == "depth-unreadable", name
+        assert "pickle" not in caught.value.detail, name
 
 
 def test_an_unknown_kind_or_an_impossible_range_is_the_users_error(tmp_path):

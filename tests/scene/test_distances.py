@@ -122,3 +122,21 @@ def test_behind_a_subject_the_plate_has_the_depth_that_is_seen_around_it() -> No
     behind = np.asarray(plate.distance_m)[alpha > 0]
     assert behind.min() > 3.2
     assert np.abs(behind / slope[alpha > 0] - 1).max() < 0.12
+
+
+def test_what_is_unknown_beside_a_subject_is_not_as_near_as_the_subject() -> None:
+    alpha = disc(160, 120, 40)
+    wall = np.full((HEIGHT, WIDTH), 4.0, np.float32)
+    shadow = (np.abs(Y - 120) < 45) & (X > 150) & (X < 230) & (alpha <= 0)  # as stereo leaves it
+    distance = np.where((alpha > 0.5) | shadow, np.float32(1.5), wall)  # filled with the nearest known value
+    shot = shot_of([alpha], depth=DepthMap(distance_m=distance, trusted=1 - shadow.astype(np.float32)))
+    plate = shot.scene.ordered[-1]
+    assert np.abs(np.asarray(plate.distance_m) - 4.0).max() < 0.01
+
+
+def test_distances_at_which_no_lens_blurs_are_refused() -> None:
+    alpha = disc(160, 120, 40)
+    millimetres = np.where(alpha > 0.5, np.float32(1500), np.float32(4000))
+    with pytest.raises(Refused, match=r"between 1500 and 4000 m nothing is out of focus.*millimetres") as caught:
+        shot_of([alpha], depth=DepthMap(distance_m=millimetres, trusted=np.ones_like(alpha)))
+    assert caught.value.reason == "depth-unusable"
