@@ -112,10 +112,16 @@ def evaluate(folder: Path, out: Path, **words: Any) -> None:
 
 
 def _need_torch() -> None:
-    from importlib.util import find_spec
+    from importlib import import_module
 
-    if find_spec("torch") is None or find_spec("safetensors") is None:
-        raise UserError("this command needs PyTorch; install it with: pip install 'mattingmfif[train]'")
+    try:
+        for name in ("torch", "safetensors"):
+            import_module(name)
+    except ImportError as error:
+        reason = "" if isinstance(error, ModuleNotFoundError) else f" that can be imported ({error})"
+        raise UserError(
+            f"this command needs PyTorch and safetensors{reason}; install them with: pip install 'mattingmfif[train]'"
+        ) from None
 
 
 def _say(line: object) -> None:

@@ -7,6 +7,8 @@ opened for the dataset; `read_image` / `write_image` (the editing commands) stay
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -171,7 +173,6 @@ def write_image(
     `bits` defaults to those of `like` where the format can hold them (JPEG and WebP hold 8). Raises UserError for an
     unknown suffix and where the file cannot be written.
     """
-    file = Path(path)
     suffix = written_suffix(path)
     wanted = bits or (like.bits if like else 8)
     if suffix in (".jpg", ".jpeg", ".webp"):
@@ -180,35 +181,48 @@ def write_image(
     codes = profile.encode(image_linear, wanted) if profile else encode_srgb(image_linear, wanted)
     if like is not None and like.grey and codes.ndim == 3:
         codes = codes[..., 1]
-    extra: dict[str, Any] = {}
-    if like is not None and like.icc_profile and (profile is not None or not strip_metadata):
-        extra["icc_profile"] = like.icc_profile  # without it the codes would change their meaning
-    if like is not None and like.exif and not strip_metadata:
-        extra["exif"] = like.exif
+    icc_profile, exif = (like.icc_profile, like.exif) if like is not None else (b"", b"")
+    if strip_metadata:  # without its profile the codes would change their meaning
+        icc_profile, exif = icc_profile if profile else b"", b""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of broken tags
-            _write(file, codes, suffix, extra)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}", EXIT_IO) from error
+            content = _encoded(codes, suffix, icc_profile, exif)
+        _write_aside(Path(path), content)
+    except (OSError, ValueError) as error:  # a format has limits: WebP of size, JPEG of size and EXIF
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be written: {reason}", EXIT_IO) from error
 
 
-def _write(file: Path, codes: Any, suffix: str, extra: dict[str, Any]) -> None:
-    profile, exif = extra.get("icc_profile", b""), extra.get("exif", b"")
+def _encoded(codes: Any, suffix: str, icc_profile: bytes, exif: bytes) -> bytes:
     if suffix in (".tif", ".tiff"):
-        file.write_bytes(tiff_bytes(codes, profile, exif))
-        return
+        return tiff_bytes(codes, icc_profile, exif)
     if codes.dtype == np.uint8:
-        options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
-        if suffix == ".webp":
+        kind = {".png": "PNG", ".webp": "WEBP"}.get(suffix, "JPEG")
+        options: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+        if kind == "WEBP":
             options = {"lossless": True}
-        Image.fromarray(codes).save(file, **options, **extra)
-        return
+        stream = io.BytesIO()
+        found = {name: value for name, value in (("icc_profile", icc_profile), ("exif", exif)) if value}
+        Image.fromarray(codes).save(stream, kind, **options, **found)
+        return stream.getvalue()
     planes = codes if codes.ndim == 2 else cv2.cvtColor(codes, cv2.COLOR_RGB2BGR)
     done, buffer = cv2.imencode(".png", planes)
     if not done:
         raise OSError("the encoder failed")
-    file.write_bytes(with_metadata(buffer.tobytes(), profile, exif))
+    return with_metadata(buffer.tobytes(), icc_profile, exif)
+
+
+def _write_aside(file: Path, content: bytes) -> None:
+    """`content` at `file`, whole or not at all: what was there stays until the last byte is written."""
+    target = file.resolve()  # a link stays one
+    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        aside.write_bytes(content)
+        aside.replace(target)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def _to_working_space(decoded: Decoded) -> Float32:

@@ -49,6 +49,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; UserError for a missing, truncated or foreign file."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; give the .safetensors file in it")
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:  # type: ignore[no-untyped-call]
             metadata = dict(file.metadata() or {})

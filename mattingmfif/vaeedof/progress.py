@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,15 @@ def load_state(
 
 
 class CsvLog:
-    """A CSV file with a `step` column; rows of steps that will be done again are dropped when it is opened."""
+    """A CSV file with a `step` column; rows of steps that will be done again are dropped when it is opened.
+
+    A figure that could not be measured (not a number) is an empty cell.
+    """
 
     def __init__(self, path: Path, first_step: int) -> None:
         self.path = path
         rows: list[dict[str, str]] = []
-        if path.is_file():
+        if path.is_file() and first_step:
             with path.open(newline="") as stream:
                 rows = [row for row in csv.DictReader(stream) if int(row["step"]) <= first_step]
         path.unlink(missing_ok=True)
@@ -86,4 +90,10 @@ class CsvLog:
             writer = csv.DictWriter(stream, list(row))
             if new:
                 writer.writeheader()
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+            writer.writerow({k: _cell(v) for k, v in row.items()})
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.6g}"  # nothing was there to be measured

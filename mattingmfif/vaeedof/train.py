@@ -88,8 +88,11 @@ def run_stage(
         if validation and curve:
             found = validation.measure(_student(average), device, recipe.precision, out / f"step-{done:06d}.png")
             curve.write({"step": done, **found})
-            report(f"{stage}: step {done}, PSNR " + ", ".join(f"{k} {v:.2f}" for k, v in found.items()))
+            known = ", ".join(f"{k} {v:.2f}" for k, v in found.items() if not math.isnan(v))
+            report(f"{stage}: step {done}, PSNR {known}")
 
+    if validation and validation.split != "val":
+        report(f"{stage}: no samples of split 'val' that fit; watched on samples of split '{validation.split}'")
     if first == 0:
         watch(0)
     fed = batches(examples, s.batch, first, last, workers)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mattingmfif.dataset.loader import FocalStackDataset
-from mattingmfif.errors import UserError
+from mattingmfif.errors import EXIT_IO, UserError
 from mattingmfif.vaeedof.baselines import laplacian_pyramid
 from mattingmfif.vaeedof.device import autocast
 from mattingmfif.vaeedof.model import VAEEDOF
@@ -33,9 +33,11 @@ class Validation:
 
     def __init__(self, dataset: str | Path, crop_px: int) -> None:
         """From the split `val`, or, in a dataset without one (or with smaller samples), the training samples."""
+        self.split = "val"
         try:
             items = _items(dataset, "val", crop_px)
         except UserError:
+            self.split = "train"
             items = _items(dataset, "train", crop_px)
         self.stacks: list[Stack] = []
         for k in range(CROPS):
@@ -56,7 +58,8 @@ class Validation:
             np.concatenate([stack.frames[0], stack.frames[1 % len(stack.frames)], pyramid, image, stack.target], 1)
             for stack, pyramid, image in list(zip(self.stacks, self.pyramids, fused, strict=True))[:PICTURED]
         ]
-        cv2.imwrite(str(picture), np.concatenate(rows, 0)[..., ::-1])
+        if not cv2.imwrite(str(picture), np.concatenate(rows, 0)[..., ::-1]):
+            raise UserError(f"{picture}: cannot be written", EXIT_IO)
         return {**self._by_region(fused, ""), **self._by_region(self.pyramids, "pyramid_")}
 
     def _by_region(self, images: list[Codes], prefix: str) -> dict[str, float]:

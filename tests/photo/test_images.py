@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -229,6 +230,37 @@ def test_reading_and_writing_fail_with_one_clear_line(tmp_path):
         write_image(tmp_path / "a.gif", np.zeros((4, 4, 3), np.float32))
     with pytest.raises(UserError, match="cannot be written"):
         write_image(tmp_path / "no" / "a.png", np.zeros((4, 4, 3), np.float32))
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_beside_it(tmp_path, monkeypatch):
+    old = np.zeros((4, 4, 3), np.float32)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "real" / "a.png")
+    write_image(tmp_path / "link.png", old)  # a link stays one
+    before = (tmp_path / "real" / "a.png").read_bytes()
+
+    def full(path, content):
+        with path.open("wb") as stream:
+            stream.write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(UserError, match="No space left on device") as caught:
+            write_image(tmp_path / "link.png", old + 1)
+    assert caught.value.exit_code == 3
+    assert (tmp_path / "real" / "a.png").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.png", "link.png", "real"]
+
+
+def test_a_picture_that_a_format_cannot_hold_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match=r"a.webp: cannot be written"):
+        write_image(tmp_path / "a.webp", np.zeros((1, 16384, 3), np.float32))
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x927C] = b"x" * 70000
+    Image.fromarray(CODES).save(tmp_path / "in.png", exif=exif.tobytes())
+    with pytest.raises(UserError, match=r"a.jpg: cannot be written: EXIF data is too long"):
+        write_image(tmp_path / "a.jpg", np.zeros((4, 4, 3), np.float32), like=read_image(tmp_path / "in.png"))
 
 
 def test_a_photo_is_reduced_in_linear_light_and_never_enlarged(tmp_path):

@@ -96,12 +96,33 @@ def test_from_shards_to_weights_to_a_fused_file_and_a_table(
     assert "Q_G" in (report / "table.md").read_text()
 
 
+def test_a_torch_that_cannot_be_imported_is_one_line_that_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frames: list[Path]
+) -> None:
+    class Blocked:
+        """Stands before all finders, as tools do that block an import."""
+
+        @classmethod
+        def find_spec(cls, name: str, path: object = None, target: object = None) -> None:
+            if name == "torch":
+                raise ModuleNotFoundError("No module named 'torch'")
+
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(sys, "meta_path", [Blocked, *sys.meta_path])
+    for words in (["fuse", *frames, "-o", "f.png"], ["train", "s", "--out", "o"], ["evaluate", "s", "--out", "o"]):
+        assert _run(monkeypatch, *words) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 1
+        assert "pip install 'mattingmfif[train]'" in said[0]
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
         (["fuse", "absent.png", "-o", "f.png"], "absent.png: no such file"),
         (["fuse", "FRAME", "FRAME", "-o", "f.png", "--checkpoint", "absent.safetensors"], "no such file"),
         (["fuse", "FRAME", "FRAME", "-o", "f.png", "--checkpoint", "FRAME"], "not a whole safetensors file"),
+        (["fuse", "FRAME", "FRAME", "-o", "f.png", "--checkpoint", "SHARDS"], "a folder; give the .safetensors file"),
         (["fuse", "FRAME", "FRAME", "-o", "f.png", "--device", "tpu"], "--device tpu"),
         (["fuse", "FRAME", "FRAME", "-o", "f.png", "--align", "magic"], "magic"),
         (["train", "absent", "--out", "run"], "absent"),

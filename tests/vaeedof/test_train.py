@@ -73,7 +73,11 @@ def _examples(dataset: Path, crop_px: int = 32, losses: LossSettings | None = No
 
 
 def test_all_three_stages_run_and_leave_what_they_promise(train: Callable[..., Path], tmp_path: Path) -> None:
-    path = train(tmp_path, _recipe(4))
+    said: list[str] = []
+    (tmp_path / "validation.csv").write_text("step,all\n0,1.0\n")  # of a run that was killed before its first save
+    path = train(tmp_path, _recipe(4), report=said.append)
+    assert "fusion: no samples of split 'val' that fit; watched on samples of split 'train'" in said
+    assert not any("nan" in line for line in said)
     assert path == tmp_path / "fusion.safetensors"
     model, about = load_model(path)
     assert model.settings == TINY
@@ -88,6 +92,7 @@ def test_all_three_stages_run_and_leave_what_they_promise(train: Callable[..., P
         rows = list(csv.DictReader(stream))
     assert [row["step"] for row in rows] == ["0", "4"]  # the untrained network is judged too
     assert {"all", "boundary", "gap", "pyramid_all"} <= rows[0].keys()
+    assert "nan" not in (tmp_path / "validation.csv").read_text()
     assert (tmp_path / "step-000004.png").is_file()
 
 
