@@ -22,7 +22,7 @@ from mattingmfif.photo.sources import FORMATS_OF_SUFFIX, names_photo
 from mattingmfif.pixels.colour import decode_srgb, encode_srgb
 
 #: what lies beside the frames of a scene (also as `mattingmfif export --to folders` writes it): truths and maps
-TRUTHS = ("gt", "groundtruth", "ground_truth", "full_clear", "all_in_focus", "allinfocus", "target")
+TRUTHS = ("gt", "groundtruth", "ground_truth", "full_clear", "all_in_focus", "allinfocus", "target", "expected")
 MAPS = re.compile(r"depth|alpha_\d|sharpest_frame|boundary|trust", re.I)
 MOST_FRAMES = 40
 SAME_EXPOSURE = 0.03  # gains nearer to 1 than this are left alone

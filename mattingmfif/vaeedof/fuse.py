@@ -30,6 +30,8 @@ from mattingmfif.vaeedof.model import VAEEDOF
 from mattingmfif.vaeedof.settings import MAX_FRAMES
 from mattingmfif.vaeedof.tiles import TILE_PX, fuse_pictures
 
+# the depth order looks around over blurred cells of these px, the widest first; each passes down what it sees
+ORDER_STEPS, ORDER_SIGMA_PX, ORDER_PRIOR = (27, 9, 3), 2.0, 0.1
 Float32 = npt.NDArray[Any]
 Report = Callable[[str], None]
 
@@ -104,11 +106,40 @@ def _fuse_groups(
 
 
 def depth_order(shares: Float32) -> npt.NDArray[np.uint8]:
-    """The frame that each pixel's detail comes from, `[H,W]`, as round(255 i / (N - 1)): 0 the first, 255 the last."""
-    smooth = np.stack([cv2.GaussianBlur(share, (0, 0), 2.0) for share in shares])
-    last = max(len(shares) - 1, 1)
-    order: npt.NDArray[np.uint8] = np.floor(smooth.argmax(0) * 255 / last + 0.5).astype(np.uint8)
-    return order
+    """The frame that each pixel's detail comes from, `[H,W]`, as round(255 i / (N - 1)): 0 the first, 255 the last.
+
+    Where shares are about equal, nothing is there to be sharp, and what is sure farther and farther away decides.
+    """
+    count, height, width = shares.shape
+    if count == 1:
+        return np.zeros((height, width), np.uint8)
+    first, second = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
+    for share in shares:
+        second = np.maximum(second, np.minimum(first, share))
+        first = np.maximum(first, share)
+    sure = (first - second) ** 2
+
+    def around(maps: Float32, step: int) -> Float32:
+        size = max(1, round(width / step)), max(1, round(height / step))
+        return cv2.GaussianBlur(cv2.resize(maps, size, interpolation=cv2.INTER_AREA), (0, 0), ORDER_SIGMA_PX)
+
+    def enlarged(maps: Float32, like: Float32) -> Float32:
+        return cv2.resize(maps, (like.shape[1], like.shape[0]), interpolation=cv2.INTER_LINEAR)
+
+    guesses: list[Float32] = [np.full((1, 1), 1 / count, np.float32)] * count
+    for step in ORDER_STEPS:
+        total = around(sure, step) + ORDER_PRIOR
+        guesses = [
+            (around(sure * share, step) + ORDER_PRIOR * enlarged(guess, total)) / total
+            for share, guess in zip(shares, guesses, strict=True)
+        ]
+    best, order = np.full((height, width), -1, np.float32), np.zeros((height, width), np.float32)
+    for i, (share, guess) in enumerate(zip(shares, guesses, strict=True)):
+        found = around(sure * share, 1) + ORDER_PRIOR * enlarged(guess, best)
+        order[found > best] = i
+        best = np.maximum(best, found)
+    codes: npt.NDArray[np.uint8] = np.floor(order * 255 / (count - 1) + 0.5).astype(np.uint8)
+    return codes
 
 
 def share_codes(shares: Float32) -> Iterator[npt.NDArray[np.uint8]]:

@@ -91,6 +91,19 @@ def test_the_depth_order_names_the_frame_with_the_greatest_share() -> None:
     assert [order[20, x] for x in (5, 30, 55)] == [0, 128, 255]
 
 
+def test_where_nothing_is_sharp_the_depth_order_is_that_of_the_surroundings() -> None:
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.full(3, 20.0), (120, 200)).transpose(2, 0, 1).astype(np.float32)  # about a third each
+    for frame, columns in ((0, slice(0, 60)), (2, slice(140, 200))):
+        shares[:, :, columns] = 0.05
+        shares[frame, :, columns] = 0.9
+    order = depth_order(shares)
+    assert np.mean(order[:, :90] == 0) > 0.98
+    assert np.mean(order[:, 110:] == 255) > 0.98
+    assert np.array_equal(depth_order(np.ones((1, 3, 5), np.float32)), np.zeros((3, 5)))
+    assert depth_order(np.full((2, 1, 1), 0.5, np.float32)).shape == (1, 1)
+
+
 def test_exif_and_profile_are_those_of_the_first_frame_unless_stripped(tmp_path: Path, weights: Path) -> None:
     from PIL import ImageCms
 
