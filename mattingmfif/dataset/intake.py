@@ -22,7 +22,7 @@ from mattingmfif.matting.sidecars import read_user_input
 from mattingmfif.matting.subjects import Subjects, UserInput
 from mattingmfif.photo.depth import depth_from_numbers, read_depth, read_depth_within
 from mattingmfif.photo.duplicates import perceptual_hash, view_hashes
-from mattingmfif.photo.gates import SharpnessReport, check_parts, check_sharpness, check_size, clean_grain
+from mattingmfif.photo.gates import BACKGROUND, SharpnessReport, check_parts, check_sharpness, check_size, clean_grain
 from mattingmfif.photo.images import file_sha256, open_photo
 from mattingmfif.photo.overrides import Override
 from mattingmfif.photo.sources import Licence
@@ -200,7 +200,7 @@ def check_focus_of_parts(prepared: Prepared, subjects: Subjects, recipe: Recipe)
     """Soft shares of subjects and background by name; raises `Refused` where one of them is out of focus."""
     masks = [np.asarray(mask) > 0.5 for mask in subjects.masks]
     parts = {f"subject_{number}": mask for number, mask in enumerate(masks)}
-    parts["background"] = ~np.logical_or.reduce(masks)
+    parts[BACKGROUND] = ~np.logical_or.reduce(masks)
     return check_parts(prepared.sharpness, parts, recipe.gate)
 
 

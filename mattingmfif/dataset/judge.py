@@ -13,6 +13,7 @@ from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.errors import Refused
 from mattingmfif.matting.layers import Cutouts, estimate_layers
 from mattingmfif.matting.subjects import Subjects
+from mattingmfif.photo.gates import BACKGROUND
 from mattingmfif.photo.overrides import Override
 
 
@@ -127,9 +128,10 @@ def _scores(prepared: Prepared, subjects: Subjects | None, cutouts: Cutouts | No
     if subjects is not None:
         masks = [np.asarray(mask) > 0.5 for mask in subjects.masks]
         parts = {f"soft share of subject {k}": mask for k, mask in enumerate(masks)}
-        parts["soft share of the background"] = ~np.logical_or.reduce(masks)
+        background = f"soft share of the {BACKGROUND}"
+        parts[background] = ~np.logical_or.reduce(masks)
         for name, mask in parts.items():
-            share = prepared.sharpness.soft_share_within(mask, gate.soft_edge_width_px)
+            share = prepared.sharpness.soft_share_within(mask, gate.soft_edge_width_px, name != background)
             if np.isfinite(share):
                 scores.append(Score(name=name, value=share, threshold=gate.max_soft_part_share))
     if subjects is None or cutouts is None or subjects.segmenter == "given":

@@ -1,10 +1,11 @@
 """How well the gates tell good photographs and mattes from bad ones: precision and recall, with the thresholds in use.
 
-    python tests/benchmarks/bench_gates.py --photos DIR --mattes DIR [--long-side 1600]
+    python tests/benchmarks/bench_gates.py --photos DIR ... --mattes DIR [--long-side 1600]
 
 *Focus.* Sharp photographs are blurred in part with the package's own lens kernel: everything, all but the found
-subjects, the subjects alone, or the upper half, by several radii; the gate has to refuse these and none of the
-originals. `--soft NAME ...` names photographs in DIR that are themselves out of focus in part, to be refused as well.
+subjects, the subjects alone, or the upper half, by several radii, or by a radius that grows across the picture, with a
+round and a six-bladed aperture; the gate has to refuse these, and none of the originals, nor those with grain or saved
+as a poor JPEG. `--soft NAME ...` names photographs that are themselves out of focus in part, to be refused as well.
 
 *Mattes.* DIR holds *_image.png and *_alpha.png, exact by construction. Exact mattes are good; moved, blurred, grown,
 shrunk ones, and those of another picture, are bad. They are judged as if they had been found, not given. In precision
@@ -14,8 +15,9 @@ and recall "positive" is what the gate refuses.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -29,13 +31,15 @@ from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast, s
 from mattingmfif.matting.subjects import reduced_photo
 from mattingmfif.optics import Aperture, ThinLens
 from mattingmfif.optics.psf import psf
-from mattingmfif.photo.gates import GateSettings, check_parts, check_sharpness
+from mattingmfif.photo.gates import BACKGROUND, GateSettings, check_parts, check_sharpness
 from mattingmfif.photo.images import open_photo
-from mattingmfif.pixels.colour import decode_srgb, linear_to_srgb
+from mattingmfif.pixels.colour import decode_srgb, linear_to_srgb, srgb_to_linear
 from mattingmfif.pixels.fill import push_pull
 
 RADII_PX = (3.0, 5.0, 10.0)
 LENS = ThinLens(50.0, 2.0, 36.0, Aperture())
+SIX_BLADES = ThinLens(50.0, 2.0, 36.0, Aperture(blades=6))
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".webp")
 
 
 @dataclass
@@ -44,10 +48,13 @@ class Table:
 
     title: str
     rows: dict[str, list[bool]]
+    wrong: list[str] = field(default_factory=list)
 
-    def add(self, kind: str, refused: bool) -> None:
-        """Note a verdict."""
+    def add(self, kind: str, refused: bool, name: str = "", good: bool = False) -> None:
+        """Note a verdict, and the name of what is judged where it is wrong."""
         self.rows.setdefault(kind, []).append(refused)
+        if name and refused == good:
+            self.wrong.append(f"{name} ({kind})")
 
     def show(self, good: str) -> None:
         """Print the table, precision and recall; `good` names the kinds that are to be kept."""
@@ -63,21 +70,52 @@ class Table:
         precision, recall = hit / max(hit + false, 1), hit / max(hit + missed, 1)
         counts = f"{hit} bad refused, {missed} bad kept, {false} good refused"
         print(f"  precision {precision:.2f}, recall {recall:.2f} ({counts})")
+        if self.wrong:
+            print("  wrong: " + "; ".join(self.wrong))
 
 
-def blurred(linear: np.ndarray, radius_px: float) -> np.ndarray:
+def blurred(linear: np.ndarray, radius_px: float, lens: ThinLens = LENS) -> np.ndarray:
     """The photograph out of focus by a disc of that radius."""
-    return cv2.filter2D(linear, -1, np.ascontiguousarray(psf(LENS, radius_px)), borderType=cv2.BORDER_REPLICATE)
+    return cv2.filter2D(linear, -1, np.ascontiguousarray(psf(lens, radius_px)), borderType=cv2.BORDER_REPLICATE)
+
+
+def tilted(linear: np.ndarray, largest_px: float) -> np.ndarray:
+    """The photograph out of focus by 0 on its left side, growing evenly to `largest_px` on its right."""
+    levels = [level for level in (0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0) if level <= largest_px]
+    radius = np.linspace(0, largest_px, linear.shape[1], dtype=np.float32)[None, :, None]
+    out = linear.copy()
+    for low, high in itertools.pairwise(levels):
+        share = np.clip((radius - low) / (high - low), 0, 1)
+        near = linear if low == 0 else blurred(linear, low)
+        out = np.where(radius > low, near * (1 - share) + blurred(linear, high) * share, out)
+    return out
+
+
+def as_jpeg(linear: np.ndarray, quality: int) -> np.ndarray:
+    """The photograph saved as a JPEG and read again."""
+    codes = np.round(linear_to_srgb(linear) * 255).astype(np.uint8)
+    _, saved = cv2.imencode(".jpg", codes[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return decode_srgb(np.ascontiguousarray(cv2.imdecode(saved, cv2.IMREAD_COLOR)[..., ::-1]))
+
+
+def grainy(linear: np.ndarray, sigma_codes: float) -> np.ndarray:
+    """The photograph with grain of that standard deviation, in codes of 255."""
+    noise = np.random.default_rng(1).standard_normal(linear.shape).astype(np.float32)
+    return srgb_to_linear(np.clip(linear_to_srgb(linear) + noise * np.float32(sigma_codes / 255), 0, 1))
 
 
 def focus_cases(linear: np.ndarray, masks: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """(kind, photograph) for the ways in which depth of field spoils a photograph."""
     yield "sharp", linear
+    yield "sharp, grain of 4 codes", grainy(linear, 4)
+    yield "sharp, JPEG quality 50", as_jpeg(linear, 50)
     subject = np.logical_or.reduce(masks) if masks else None
     upper = np.arange(linear.shape[0])[:, None] < linear.shape[0] // 2
     for radius in RADII_PX:
         soft = blurred(linear, radius)
         yield f"all, radius {radius:g} px", soft
+        yield f"all, radius {radius:g} px, six blades", blurred(linear, radius, SIX_BLADES)
+        yield f"all, radius {radius:g} px, grain of 2 codes", grainy(soft, 2)
         yield f"upper half, radius {radius:g} px", np.where(upper[..., None], soft, linear)
         if subject is not None:
             yield f"background, radius {radius:g} px", np.where(subject[..., None], linear, soft)
@@ -85,6 +123,8 @@ def focus_cases(linear: np.ndarray, masks: list[np.ndarray]) -> Iterator[tuple[s
             cover = blurred(subject.astype(np.float32), radius)[..., None]
             front = blurred(linear * subject[..., None], radius)
             yield f"subjects, radius {radius:g} px", front + plate * (1 - cover)
+    for largest in (5.0, 10.0):
+        yield f"left to right, radius 0 to {largest:g} px", tilted(linear, largest)
 
 
 def focus_is_refused(linear: np.ndarray, masks: list[np.ndarray]) -> bool:
@@ -93,28 +133,32 @@ def focus_is_refused(linear: np.ndarray, masks: list[np.ndarray]) -> bool:
         report = check_sharpness(linear_to_srgb(linear), GateSettings())
         parts = {f"subject_{k}": mask for k, mask in enumerate(masks)}
         if masks:
-            parts["background"] = ~np.logical_or.reduce(masks)
+            parts[BACKGROUND] = ~np.logical_or.reduce(masks)
         check_parts(report, parts)
     except Refused:
         return True
     return False
 
 
-def judge_focus(folder: Path, soft: list[str], long_side: int) -> None:
+def judge_focus(folders: list[Path], soft: list[str], long_side: int) -> None:
     """The table of the focus gates."""
     table = Table("Focus", {})
-    for file in sorted(folder.glob("*.jpg")):
-        linear = open_photo(folder, file.name, used_long_side_px=long_side).reduced(long_side)
+    for file in sorted(file for folder in folders for file in folder.iterdir() if file.suffix.lower() in SUFFIXES):
+        try:
+            linear = open_photo(file.parent, file.name, used_long_side_px=long_side).reduced(long_side)
+        except Refused as refused:
+            print(f"{file.name}: left out: {refused}")
+            continue
         try:
             found = find_subjects(linear_to_srgb(linear), MattingSettings(segmenter="classical"))
             masks = [np.asarray(mask) > 0.5 for mask in found.masks]
         except Refused:
             masks = []
         if file.stem in soft:
-            table.add("shot with a shallow depth of field", focus_is_refused(linear, masks))
+            table.add("shot with a shallow depth of field", focus_is_refused(linear, masks), file.stem)
             continue
         for kind, photo in focus_cases(linear, masks):
-            table.add(kind, focus_is_refused(photo, masks))
+            table.add(kind, focus_is_refused(photo, masks), file.stem, kind.startswith("sharp"))
     table.show("sharp")
 
 
@@ -175,7 +219,7 @@ def judge_mattes(folder: Path) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--photos", type=Path, nargs="*", default=[])
     parser.add_argument("--mattes", type=Path)
     parser.add_argument("--soft", nargs="*", default=[])
     parser.add_argument("--long-side", type=int, default=1600)

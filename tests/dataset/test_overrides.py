@@ -93,7 +93,7 @@ def test_a_photo_whose_subject_alone_is_out_of_focus_is_refused(sample_photos, t
     """The whole is sharp enough, the part that becomes a layer is not."""
     picture = cv2.imread(str(sample_photos / "astronaut.png"))
     mask = np.zeros(picture.shape[:2], np.uint8)
-    cv2.circle(mask, (300, 400), 100, 255, -1)
+    cv2.circle(mask, (300, 400), 60, 255, -1)
     part = cv2.GaussianBlur(picture, (0, 0), 4)
     cv2.imwrite(str(tmp_path / "stone.png"), np.where(mask[..., None] > 0, part, picture))
     cv2.imwrite(str(tmp_path / "stone.mask.png"), mask)

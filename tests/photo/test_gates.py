@@ -65,9 +65,9 @@ def test_a_picture_soft_in_one_half_has_half_the_score():
     right = np.zeros((384, 512), bool)
     right[:, 270:] = True
     assert report.soft_share_within(left, 1.5) < 0.1
-    assert report.soft_share_within(right, 1.5) > 0.6
+    assert report.soft_share_within(right, 1.5) > 0.9
     assert set(check_parts(report, {"subject_0": left, "sky": np.zeros((384, 512), bool)})) == {"subject_0"}
-    with pytest.raises(Refused, match="of the background is out of focus; 35% are allowed"):
+    with pytest.raises(Refused, match="of the background is out of focus; 55% are allowed"):
         check_parts(report, {"subject_0": left, "background": right})
     assert np.isnan(report.soft_share_within(np.zeros((384, 512), bool), 1.5))
 
@@ -77,6 +77,20 @@ def test_grain_does_not_pass_for_sharpness():
     grainy = soft + np.random.default_rng(1).standard_normal(soft.shape).astype(np.float32) * 3 / 255
     assert sharpness_report(grainy).score == pytest.approx(sharpness_report(soft).score, abs=0.2)
     assert not sharpness_report(grainy).passed
+
+
+def test_a_sharp_outline_speaks_for_a_subject_but_not_for_what_lies_behind_it():
+    mask = np.zeros((384, 512), bool)
+    mask[90:300, 120:390] = True
+    shading = cv2.GaussianBlur(_patches(1), (0, 0), 4.0)
+    report = sharpness_report(np.where(mask[..., None], shading, _patches(2)))
+    assert report.soft_share_within(mask, 1.5) > 0.9
+    assert report.soft_share_within(mask, 1.5, owns_outline=True) < 0.85
+    assert check_parts(report, {"background": ~mask})["background"] < 0.05
+    soft_behind = sharpness_report(np.where(mask[..., None], _patches(2), shading))
+    assert soft_behind.soft_share_within(mask, 1.5, owns_outline=True) < 0.05
+    with pytest.raises(Refused, match="of the background is out of focus"):
+        check_parts(soft_behind, {"subject_0": mask, "background": ~mask})
 
 
 def test_clear_sky_is_no_evidence_of_blur():
@@ -135,7 +149,9 @@ def test_grain_is_measured_taken_away_or_refused():
 @pytest.mark.parametrize("long_side_px", [1536, 768])
 def test_shallow_photographs_are_refused_and_deep_ones_kept(long_side_px):
     soft = ["fragrant-chamomile", "canyon-wren"]
-    sharp = ["the-spices-of-life", "colorful-wall", "tunnel-zion-park", "orange-hallway", "motherboard-circuits"]
+    sharp = ["the-spices-of-life", "colorful-wall", "tunnel-zion-park", "orange-hallway"]
+    # the board lies aslant: its far corners are blurred by some 4 px of 1536, which a quarter of the size hides
+    (sharp if long_side_px == 768 else soft).append("motherboard-circuits")
     for name in soft + sharp:
         photo = open_photo(SHARED, f"{name}.jpg")
         report = sharpness_report(linear_to_srgb(photo.reduced(long_side_px)))
