@@ -156,7 +156,7 @@ def test_a_given_matte_that_cannot_become_layers_is_no_ground_but_refused(small_
     trimap = np.full((height, width), 128, np.uint8)
     trimap[height // 3 : height // 2, width // 3 : width // 2] = 255  # and nothing is background
     cv2.imwrite(str(tmp_path / "cup.trimap.png"), trimap)
-    recipe = load_recipe(str(tiny_recipe))
+    recipe = load_recipe(str(tiny_recipe)).replaced({"gate.max_soft_part_share": 1.0})  # coffee is smooth
     task = ScanTask(path="cup.png", recipe=recipe, inputs=Inputs(src=tmp_path), licence=None, default_licence=None)
     judgement = judge(JudgeTask(scan=task))
     assert (judgement.kept, judgement.reason) == (False, "full-matte")
