@@ -112,7 +112,8 @@ def _agreement(view: _View) -> dict[str, Figure]:
             sharp = sharp_pixels(sample.size, mattes, largest_px[k])
         else:  # and baked noise makes pixels stand out everywhere
             sharp, blurred = (view.radii[k] < INVISIBLE_RADIUS_PX) & view.inside, np.zeros_like(blurred)
-        nearly = (view.radii[k] <= SHARP_PX) & view.inside
+        # a cat's eye has its middle off the pixel's: no place can be told where it is seen at all
+        nearly = sharp if sample.camera.aperture.get("cats_eye") else (view.radii[k] <= SHARP_PX) & view.inside
         frames.append(agreement(k, view.codes(k), target, sharp, nearly, blurred, must_equal=ideal))
     found = {"marks": marks_apart(frames)}
     if ideal:  # noise that is cut off at black, and axial colour, have tones of their own

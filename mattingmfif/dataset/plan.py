@@ -168,8 +168,10 @@ def plan_samples(recipe: Recipe, seed: int, sources: tuple[Source, ...]) -> tupl
                 ]
                 count = min(int(recipe.scene.composite_subjects.number(rng)), recipe.scene.subjects_max, len(partners))
                 if count:
-                    chosen = stage_rng(seed, key, "partners").permutation(len(partners))[:count]
-                    members = (index, *(partners[int(number)] for number in chosen))
+                    drawn = [partners[number] for number in stage_rng(seed, key, "partners").permutation(len(partners))]
+                    first_of_group = {sources[other].group: other for other in reversed(drawn)}
+                    chosen = [other for other in drawn if first_of_group[sources[other].group] == other][:count]
+                    members = (index, *chosen)  # no two that show the same
                     key = "+".join([key, *(sources[item].sha256 for item in members[1:])])
                 else:
                     kind = "in-place"  # nobody in this split has a subject to lend

@@ -243,6 +243,21 @@ def test_equality_with_the_target_where_both_frames_are_sharp_is_no_leak(audited
     assert report.ok, report.lines()
 
 
+def test_a_cats_eye_whose_middle_is_off_the_pixel_shifts_no_frame(audited, record):
+    """What is nearly sharp may be moved by such an opening: only what is sharp has a place to be judged."""
+    moved = np.float32([[1, 0, 0.2], [0, 1, 0]])
+    frame = cv2.warpAffine(record.frames[0], moved, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
+    blurred_a_little = replace(
+        record,
+        frames=[frame, *record.frames[1:]],
+        focus_distance_m=[1.06, *record.focus_distance_m[1:]],
+        camera=replace(record.camera, aperture={**record.camera.aperture, "cats_eye": 0.5}),
+    )
+    assert 0.25 < radii(blurred_a_little)[0].min() < 0.5
+    assert "position" not in checks(audited(blurred_a_little))
+    assert "position" in checks(audited(replace(blurred_a_little, camera=record.camera)))
+
+
 def test_the_command_prints_one_line_a_finding_and_leaves_with_1(put_shard, tmp_path, record, mattingmfif):
     put_shard(tmp_path, [replace(record, frames=black_line(record))])
     done = mattingmfif("audit", tmp_path)

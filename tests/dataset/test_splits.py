@@ -227,3 +227,15 @@ def test_a_mirror_image_and_a_crop_stay_in_the_split_of_their_photograph(recipe,
         assert len({source.group for source in sources.values()}) == 1
         splits.update(source.split for source in sources.values())
     assert len(splits) > 1  # not all in one split anyway
+
+
+def test_no_composite_scene_shows_one_picture_twice(recipe):
+    photos = photos_of(6, seed=5)
+    photos += [near(photo, f"q{number}.jpg", seed=number) for number, photo in enumerate(photos)]
+    sources, _ = settled(photos, recipe)
+    ordered = tuple(sources[path] for path in sorted(sources))
+    samples = plan_samples(recipe, 0, ordered)
+    assert any(len(sample.sources) > 2 for sample in samples)
+    for sample in samples:
+        groups = [ordered[index].group for index in sample.sources]
+        assert len(set(groups)) == len(groups)
