@@ -263,6 +263,8 @@ def evaluate_folder(
     judge = Judge(models=models, device=chosen, precision=precision, lpips=None if isinstance(lpips, str) else lpips)
     out.mkdir(parents=True, exist_ok=True)
     if find_shards(folder):
+        if align != "none":
+            report(f"--align {align} is for folders of files; the frames of shards lie in place and stay so")
         rows = evaluate_shards(folder, out, judge, split=split, limit=limit, degrade=degrade, report=report)
     else:
         found = find_stacks(folder, report)[:limit]

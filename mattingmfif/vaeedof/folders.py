@@ -18,7 +18,7 @@ from pathlib import Path
 from mattingmfif.errors import UserError
 from mattingmfif.vaeedof.frames import MOST_FRAMES, TRUTHS, Report, images_in, in_order
 
-_NAMED = re.compile(r"^(?P<scene>.+?)[-_ ](?P<frame>[A-Za-z]|\d{1,2}|gt|GT)$")
+_NAMED = re.compile(r"^(?P<scene>.+?)[-_ ](?P<frame>[A-Za-z]|\d{1,5}|gt|GT)$")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ torch modules whose parameter names are those of diffusers, so a folder is loade
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mattingmfif.errors import UserError
+from mattingmfif.photo.images import file_sha256
 from mattingmfif.vaeedof.checkpoint import fill, load_tensors, read_about
 from mattingmfif.vaeedof.model import Decoder, Encoder
 from mattingmfif.vaeedof.settings import STRIDE_PX, ModelSettings
@@ -268,6 +270,17 @@ def load_autoencoder_kl(folder: str | Path) -> AutoencoderKL:
     tensors = {k: v.flatten(1) if k.endswith(attention) else v for k, v in tensors.items()}
     fill(teacher, tensors, weights)
     return teacher.eval().requires_grad_(False)
+
+
+def teacher_sha256(path: str | Path) -> str:
+    """Over the files of a teacher that exist: names say little, most folders of auto-encoders are called vae."""
+    path = Path(path)
+    files = [path / name for name in ("config.json", *KL_WEIGHTS)] if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            digest.update(file_sha256(file).encode())
+    return digest.hexdigest()
 
 
 def load_teacher(path: str | Path) -> AutoencoderKL | VariationalAutoencoder:

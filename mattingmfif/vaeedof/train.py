@@ -31,7 +31,7 @@ from mattingmfif.vaeedof.examples import Examples, batches
 from mattingmfif.vaeedof.model import VAEEDOF
 from mattingmfif.vaeedof.progress import CsvLog, load_state, save_state
 from mattingmfif.vaeedof.settings import MAX_FRAMES, STAGES, DataSettings, StageSettings, TrainRecipe
-from mattingmfif.vaeedof.teacher import load_teacher
+from mattingmfif.vaeedof.teacher import load_teacher, teacher_sha256
 from mattingmfif.vaeedof.validate import Validation
 
 LOG_EVERY, SAVE_EVERY, VALIDATE_EVERY = 20, 250, 250
@@ -175,7 +175,8 @@ def train_from_recipe(
     stages = [name for name in STAGES if stage in (name, "all") and getattr(recipe.stages, name).steps]
     if teacher is not None and stage == "all":
         stages = [name for name in stages if name != "teacher"]
-    named = Path(teacher).name if teacher else None
+    named: dict[str, Any] = {} if teacher is None else {"teacher_sha256": teacher_sha256(teacher)}
+    named["teacher"] = None if teacher is None else Path(teacher).name
     report(model_cost(recipe.model, *COST_FRAME, MAX_FRAMES).text())
     path = out
     for name in stages:
@@ -187,7 +188,7 @@ def train_from_recipe(
         )  # fmt: skip
         if examples.clean.left_out:
             report(f"{name}: {examples.clean.left_out} samples are left out: too small, or too few frames")
-        identity = {"recipe": recipe.to_plain(), "seed": seed, "data": examples.identity(), "teacher": named}
+        identity = {"recipe": recipe.to_plain(), "seed": seed, "data": examples.identity(), **named}
         story = {**identity, "samples": len(examples.clean.numbers), "torch": torch.__version__}
         write_aside(out / "train.json", json.dumps(story, indent=1, sort_keys=True).encode())
         average = run_stage(

@@ -176,7 +176,10 @@ def test_what_cannot_be_judged_is_one_line(tmp_path: Path, weights: Path, small_
 def test_several_networks_stand_in_one_table(small_dataset: Path, tmp_path: Path, weights: Path) -> None:
     other = tmp_path / "other.safetensors"
     other.write_bytes(weights.read_bytes())
-    found = evaluate_folder(small_dataset, tmp_path / "out", checkpoint=[weights, other], limit=1, **SILENT)
+    said: list[str] = []
+    options = {"checkpoint": [weights, other], "limit": 1, "align": "translation", "device": "cpu"}
+    found = evaluate_folder(small_dataset, tmp_path / "out", **options, report=said.append)
+    assert any(line.startswith("--align translation is for folders of files") for line in said)
     values = {row.fuser: row.value for row in found.rows if (row.metric, row.region) == ("PSNR", "all")}
     assert {"tiny", "other", "gff"} <= values.keys()
     assert values["tiny"] == values["other"]

@@ -222,6 +222,10 @@ def test_the_four_layouts_of_stacks_are_found(tmp_path: Path) -> None:
         _write(tmp_path / name, tiny)
     for name in ("p.png", "q.png", "r.png"):
         _write(tmp_path / "single" / name, tiny)
+    for name in ("oak_001.png", "oak_002.png", "elm_001.png", "elm_002.png", "elm_003.png"):
+        _write(tmp_path / "long" / name, tiny)
+    for name in ("IMG_0009.jpg", "IMG_0010.jpg"):
+        _write(tmp_path / "camera" / name, tiny)
 
     def found(folder: str) -> list[tuple[str, list[str], str | None]]:
         stacks = find_stacks(tmp_path / folder)
@@ -239,6 +243,8 @@ def test_the_four_layouts_of_stacks_are_found(tmp_path: Path) -> None:
     assert found("real") == [("000", ["000_A", "000_B"], "000_F"), ("001", ["001_A", "001_B"], "001_F")]
     assert found("s") == [("one", ["x1", "x2"], "gt"), ("two", ["MFI_A", "MFI_B"], None)]
     assert found("single") == [("single", ["p", "q", "r"], None)]
+    assert [(name, len(frames)) for name, frames, _ in found("long")] == [("elm", 3), ("oak", 2)]
+    assert found("camera") == [("camera", ["IMG_0009", "IMG_0010"], None)]
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="no stack found"):
         find_stacks(tmp_path / "none")

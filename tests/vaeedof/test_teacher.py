@@ -188,6 +188,14 @@ def test_a_folder_teaches_a_student_which_goes_on_to_the_same_bits(
     first, second = (load_tensors(run(out, stage="distil"))[0] for out in ("stopped", "straight"))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+    # another teacher by the same name is no way to go on
+    run("other", stage="distil", stop_after=2)
+    weights = _weights()
+    folder = _folder(
+        tmp_path / "elsewhere" / "kl", {**weights, "encoder.conv_in.bias": weights["encoder.conv_in.bias"] + 1}
+    )
+    with pytest.raises(UserError, match="another teacher_sha256"):
+        run("other", stage="distil")
     # the whole course with a folder leaves out the teacher's own stage, and says whose pupil it is without its path
     path = run("whole")
     assert not (tmp_path / "whole" / "teacher.safetensors").exists()
