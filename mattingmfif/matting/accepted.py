@@ -16,6 +16,8 @@ from mattingmfif.pixels.planes import extremes
 
 #: encoded or linear values may exceed 1 a little (overshoot, highlights); from here on they are codes
 _TOP = 4.0
+#: an alpha that was blurred or resampled passes 0 and 1 by this much
+_ROUNDING = 1e-4
 
 
 def accepted_srgb(photo_srgb: npt.ArrayLike) -> Float32:
@@ -57,9 +59,10 @@ def accepted_masks(
             accepted.append(np.asarray(mask > _half(mask)))
             continue
         low, high = (float(mask.min()), float(mask.max())) if mask.size else (0.0, 0.0)
-        if not (low >= 0 and high <= 1):  # also where they are NaN
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also where they are NaN
             raise ValueError(f"{what} holds values from {low:g} to {high:g}; an alpha is 0..1")
-        accepted.append(np.ascontiguousarray(mask, np.float32))
+        alpha = np.ascontiguousarray(mask, np.float32)
+        accepted.append(alpha if low >= 0 and high <= 1 else np.clip(alpha, 0, 1))
     return accepted
 
 

@@ -130,10 +130,10 @@ def shares_of_light(photo, fraction, corners, cells, coarse, scale, step, consta
 
 
 @njit(cache=True, nogil=True, inline="always")
-def settle(light, colours, weights, free, passes, black):
+def settle(light, colours, weights, ease, free, passes, black):
     """Correct `colours` `[L]` in place so that the sum over `weights` `[L]` is `light`; what is left, in sRGB values.
 
-    See `foreground.agree_with_photo`; `free` `[L]` is for work.
+    `ease` is how easily the last layer gives way, 0..1 (see `foreground.agree_with_photo`); `free` `[L]` is for work.
     """
     for _ in range(passes):
         missing = light
@@ -144,7 +144,7 @@ def settle(light, colours, weights, free, passes, black):
             w, c = weights[i], colours[i]
             # a layer can take its share only where it is not yet at the end of its range in that direction
             room = c < _YES if missing > _NO else c > _NO
-            free[i] = w * w * (c + black) if room else _NO
+            free[i] = w * w * (c + black) * (ease if i + 1 == weights.size else _YES) if room else _NO
             norm += w * free[i]
         step = missing / max(norm, np.float32(1e-12))
         clipped = False
@@ -163,7 +163,7 @@ def settle(light, colours, weights, free, passes, black):
 
 
 @njit(cache=True, nogil=True)
-def agree(photo, colours, weights, passes, black, apart):
+def agree(photo, colours, weights, ease, passes, black, apart):
     """Correct `colours` `[L,n,3]` in place so that the sum over weights `[L,n]` is `photo` `[n,3]`.
 
     `apart` `[n]` becomes what is left, the largest of the three in sRGB values.
@@ -177,20 +177,21 @@ def agree(photo, colours, weights, passes, black, apart):
         for k in range(3):
             for i in range(layers):
                 own[i] = colours[i, n, k]
-            most = max(most, settle(photo[n, k], own, shares, free, passes, black))
+            most = max(most, settle(photo[n, k], own, shares, ease[n], free, passes, black))
             for i in range(layers):
                 colours[i, n, k] = own[i]
         apart[n] = most
 
 
 @njit(cache=True, nogil=True)
-def agree_before(photo, colour, plate, alpha, layers, corners, passes, black, apart, first):
+def agree_before(photo, colour, plate, alpha, layers, ease, scale, corners, passes, black, apart):
     """The same for the pixels of a rectangle at which `alpha` is between 0 and 1 and the only one of all `layers`.
 
-    `photo`, `colour` and `plate` are `[H,W,3]`, `alpha` `[H,W]`; `layers` `[H,W]` counts the subjects at each pixel.
-    What is left goes into `apart` from `first` on; returns where the next goes.
+    `photo`, `colour` and `plate` are `[H,W,3]`, `alpha` `[H,W]`; `layers` `[H,W]` counts the subjects at each pixel,
+    `ease` `[h,w]` is reduced by `scale`. What is left goes into `apart`; returns of how many pixels.
     """
     y0, x0, y1, x1 = corners
+    count = 0
     own, shares, free = np.empty(2, np.float32), np.empty(2, np.float32), np.empty(2, np.float32)
     for y in range(y0, y1):
         for x in range(x0, x1):
@@ -198,14 +199,15 @@ def agree_before(photo, colour, plate, alpha, layers, corners, passes, black, ap
             if not (a > _NO and a < _YES) or layers[y, x] != 1:
                 continue
             shares[0], shares[1] = a, _YES - a
+            give = ease[y // scale, x // scale]
             most = _NO
             for k in range(3):
                 own[0], own[1] = colour[y, x, k], plate[y, x, k]
-                most = max(most, settle(photo[y, x, k], own, shares, free, passes, black))
+                most = max(most, settle(photo[y, x, k], own, shares, give, free, passes, black))
                 colour[y, x, k], plate[y, x, k] = own[0], own[1]
-            apart[first] = most
-            first += 1
-    return first
+            apart[count] = most
+            count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)

@@ -34,28 +34,36 @@ def split_colours(photo_linear: Float32, alpha: Float32) -> tuple[Float32, Float
     return np.clip(foreground, 0.0, 1.0, out=foreground), np.clip(background, 0.0, 1.0, out=background)
 
 
-def agree_with_photo(photo_linear: Float32, colours: Float32, weights: Float32) -> Float32:
+def agree_with_photo(photo_linear: Float32, colours: Float32, weights: Float32, ease: Float32) -> Float32:
     """Correct `colours` `[L,n,3]` in place so that the sum of weight * colour is the photo's linear value `[n,3]`.
 
     `weights` `[L,n]` sum to one. A colour gives way by the square of its weight, because where a layer is hardly seen
     its continuation is the better estimate, and by its brightness, because the same step of light shows less in a
-    bright colour. All stay within 0..1; what that clips is passed on to the other layers. Returns what is left `[n]`,
-    the largest difference of the three channels in sRGB codes of 255.
+    bright colour; the last layer, the plate, by its `ease` `[n]` (see `continue_behind`). All stay within 0..1; what
+    that clips is passed on to the other layers. Returns what is left `[n]`, the largest difference of the three
+    channels in sRGB codes of 255.
     """
     from mattingmfif.matting.colour_kernels import agree
 
     apart = np.zeros(len(photo_linear), np.float32)
-    agree(np.ascontiguousarray(photo_linear), colours, weights, _PASSES, _BLACK, apart)
+    agree(np.ascontiguousarray(photo_linear), colours, weights, ease, _PASSES, _BLACK, apart)
     apart *= np.float32(255)
     return apart
 
 
 def agree_with_plate(
-    photo_linear: Float32, colour: Float32, alpha: Float32, plate: Float32, layers: npt.NDArray[np.uint8]
+    photo_linear: Float32,
+    colour: Float32,
+    alpha: Float32,
+    plate: Float32,
+    layers: npt.NDArray[np.uint8],
+    ease: Float32,
+    scale: int,
 ) -> Float32:
     """`agree_with_photo` for the pixels where a subject is mixed with nothing but the plate, in place.
 
-    `colour` and `plate` are `[H,W,3]`, `alpha` `[H,W]`; `layers` `[H,W]` counts the subjects at each pixel.
+    `colour` and `plate` are `[H,W,3]`, `alpha` `[H,W]`; `layers` `[H,W]` counts the subjects at each pixel; `ease`
+    `[h,w]` is reduced by `scale`.
     """
     from mattingmfif.matting.colour_kernels import agree_before
 
@@ -63,7 +71,7 @@ def agree_with_plate(
     apart = np.empty((rows.stop - rows.start) * (columns.stop - columns.start), np.float32)
     corners = (rows.start, columns.start, rows.stop, columns.stop)
     photo = np.ascontiguousarray(photo_linear)
-    count = agree_before(photo, colour, plate, alpha, layers, corners, _PASSES, _BLACK, apart, 0)
+    count = agree_before(photo, colour, plate, alpha, layers, ease, scale, corners, _PASSES, _BLACK, apart)
     return np.asarray(apart[:count] * np.float32(255), np.float32)
 
 

@@ -256,7 +256,7 @@ def _assemble(
 ) -> Cutouts:
     alphas, covers = over_alphas(fractions)
     covered = covers[-1]
-    colours, plate = unmixed(photo_linear, cells, fractions, alphas, covers, solved)
+    colours, plate, ease = unmixed(photo_linear, cells, fractions, alphas, covers, solved)
     plate_known = np.ones(covered.shape, np.float32)
     grain_codes = grain_sigma(photo_srgb) if settings.plate_grain and plate_linear is None else 0.0
     for part in windows_of_subjects(alphas):
@@ -267,7 +267,7 @@ def _assemble(
             plate[part] = inpaint_ring(plate[part], covered[part], int(scaled_px(64, photo_linear.shape)))
         plate_known[part] = known_behind(covered[part])
         add_grain(plate[part], plate_known[part], grain_codes)
-    differences = correct(photo_linear, [*colours, plate], alphas, fractions)
+    differences = correct(photo_linear, [*colours, plate], alphas, fractions, ease)
     ghosts = plate_ghosts(photo_linear, plate, fractions)
     cutouts = [
         Cutout(

@@ -18,6 +18,8 @@ VISIBLE_SHARE = np.float32(0.1)
 _ALPHA_ERROR = np.float32(0.3)
 #: what the continuation of a background is uncertain by besides its variation: of its own brightness, and at least
 _RELATIVE, _LEAST = np.float32(0.1), np.float32(0.001)
+#: a plate gives way in full where its surroundings vary by far more than this share of their brightness (and least)
+_SMOOTH, _LEAST_LIGHT, _LEAST_EASE = np.float32(0.8), np.float32(0.01), np.float32(1e-3)
 _MEAN = np.full((1, 3), 1 / 3, np.float32)
 
 
@@ -28,17 +30,19 @@ def known_behind(covered: Float32) -> Float32:
 
 def continue_behind(
     photo_linear: Float32, foreground: Float32, background: Float32, covered: Float32, solved: Float32
-) -> Float32:
-    """The plate `[H,W,3]`: what is seen around subjects of total opacity `covered` `[H,W]`, continued behind them.
+) -> tuple[Float32, Float32]:
+    """(the plate `[H,W,3]`, what is seen around subjects of opacity `covered` `[H,W]` continued behind them; its ease).
 
     `foreground` and `background` are the colours unmixed with `covered`; `solved` is the opacity as it was solved in
     codes, whose zeros are surely background. In the band the unmixed background counts as far as it is better than the
     continuation of the sure one: it suffers from errors of alpha, the continuation from the background's own variation.
-    Push-pull fills the rest.
+    Push-pull fills the rest. The ease `[H,W]`, 0..1, is how far the plate may give way where layers have to agree with
+    the photo: behind an outline before a smooth background a line of another colour is the subject's (its sharpening,
+    a fringe of the lens), before texture it may be either's.
     """
     sure = solved <= SURE
     if sure.all() or not sure.any():
-        return background
+        return background, np.ones(covered.shape, np.float32)
     around, body = continued(photo_linear, sure), solved >= 1 - SURE
     varies = _enlarged(variation(photo_linear, sure), covered.shape)
     own_varies = _enlarged(variation(photo_linear, body), covered.shape) if body.any() else varies
@@ -46,12 +50,14 @@ def continue_behind(
     apart = cv2.subtract(foreground, around)
     wrong = _ALPHA_ERROR * covered + np.abs(covered - solved)
     unmixed = wrong**2 * np.einsum("ijc,ijc->ij", apart, apart) + covered**2 * own_varies
-    uncertain = _RELATIVE * (cv2.transform(around, _MEAN).reshape(covered.shape)) + _LEAST
-    continuation = (varies + uncertain**2) * through**2
+    bright = cv2.transform(around, _MEAN).reshape(covered.shape)
+    continuation = (varies + (_RELATIVE * bright + _LEAST) ** 2) * through**2
     weight = through**2 * continuation / (continuation + unmixed + np.float32(1e-12))
     known = background.copy()
     known[sure] = photo_linear[sure]
-    return np.clip(push_pull(known, np.where(sure, np.float32(1), weight)), 0.0, 1.0)
+    plate = push_pull(known, np.where(sure, np.float32(1), weight))
+    ease = varies / (varies + (_SMOOTH * (bright + _LEAST_LIGHT)) ** 2)
+    return np.clip(plate, 0.0, 1.0, out=plate), np.maximum(ease, _LEAST_EASE)
 
 
 def _enlarged(variance: Float32, shape: tuple[int, ...]) -> Float32:

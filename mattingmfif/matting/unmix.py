@@ -63,30 +63,32 @@ def unmixed(
     alphas: Sequence[Float32],
     covers: Sequence[Float32],
     solved: Float32,
-) -> tuple[list[Float32], Float32]:
-    """(colours of the subjects, colour behind them), all `[H,W,3]` linear, not yet made to agree with the photo.
+) -> tuple[list[Float32], Float32, Float32]:
+    """(colours of the subjects, colour behind them, its ease), not yet made to agree with the photo.
 
-    Nearest first: `fractions` of the light, over-`alphas`, and `covers`, what is covered by nearer ones and, last, by
-    all. `cells` `[h,w,3]` is the photo and `solved` `[h,w]` the sum of the fractions as they were solved in codes, both
-    reduced by `colour_scale`. A subject's colour is 0 farther away.
+    Colours are `[H,W,3]` linear, the ease (see `continue_behind`) is `[h,w]`. Nearest first: `fractions` of the light,
+    over-`alphas`, and `covers`, what is covered by nearer ones and, last, by all. `cells` `[h,w,3]` is the photo and
+    `solved` `[h,w]` the sum of the fractions as they were solved in codes, both reduced by `colour_scale`. A subject's
+    colour is 0 farther away.
     """
     shape = photo_linear.shape
     colours = [zeros_where_untouched(shape, window_of(alpha > 0, _AROUND_PX)) for alpha in alphas]
     plate = photo_linear.copy()
     scale = colour_scale(photo_linear.shape)
+    ease = np.ones(cells.shape[:2], np.float32)
     for window in windows_of_subjects(alphas):
         corner = (window[0].start, window[1].start)
         part = cells_of(window, scale)
         light, covered = np.ascontiguousarray(cells[part]), reduced(covers[-1][window], scale)
         front, back = split_colours(light, covered)
-        behind = continue_behind(light, front, back, covered, solved[part])
+        behind, ease[part] = continue_behind(light, front, back, covered, solved[part])
         spread_cells(behind, scale, (covers[-1][window] > 0).view(np.uint8), plate, corner)
         inside = [k for k, alpha in enumerate(alphas) if (alpha[window] > 0).any()]
         owns = [reduced(fractions[k][window], scale) for k in inside]
         for k, own, apart in zip(inside, owns, _apart(owns), strict=True):
             colour = front if apart else _own_colour(light, own, scale)
             _fill_in(colours[k], photo_linear, colour, window, scale, fractions[k], alphas[k], covers[k])
-    return colours, plate
+    return colours, plate, ease
 
 
 def _fill_in(
@@ -136,28 +138,38 @@ def _own_colour(light: Float32, fraction: Float32, scale: int) -> Float32:
 
 
 def correct(
-    photo_linear: Float32, colours: Sequence[Float32], alphas: Sequence[Float32], fractions: Sequence[Float32]
+    photo_linear: Float32,
+    colours: Sequence[Float32],
+    alphas: Sequence[Float32],
+    fractions: Sequence[Float32],
+    ease: Float32,
 ) -> Float32:
     """Make the reassembly of `colours` (the plate last; changed in place) agree with the photo where layers mix.
 
-    Where one layer is all there is, it must be the photo itself already. Returns the difference left, in sRGB codes,
-    at the pixels that were corrected.
+    Where one layer is all there is, it must be the photo itself already. `ease` is that of the plate. Returns the
+    difference left, in sRGB codes, at the pixels that were corrected.
     """
     shape = alphas[0].shape
+    scale = colour_scale(shape)
     layers, mixed = np.zeros(shape, np.uint8), np.zeros(shape, bool)
     windows = [window_of(alpha > 0, 0) for alpha in alphas]
     for alpha, fraction, window in zip(alphas, fractions, windows, strict=True):
         own = fraction[window]
         layers[window] += alpha[window] > 0
         mixed[window] |= (own > 0) & (own < 1)
-    left = [agree_with_plate(photo_linear, *parts, colours[-1], layers) for parts in zip(colours, alphas, strict=False)]
+    left = [
+        agree_with_plate(photo_linear, colour, alpha, colours[-1], layers, ease, scale)
+        for colour, alpha in zip(colours[:-1], alphas, strict=True)
+    ]
     where = np.flatnonzero(mixed & (layers > 1))
     photo = photo_linear.reshape(-1, 3)
     flat, opacities = [colour.reshape(-1, 3) for colour in colours], [alpha.reshape(-1) for alpha in alphas]
     for start in range(0, where.size, _BLOCK):
         at = where[start : start + _BLOCK]
         values = np.stack([colour[at] for colour in flat])
-        left.append(agree_with_photo(photo[at], values, _weights([alpha[at] for alpha in opacities])))
+        rows, columns = np.divmod(at, shape[1])
+        gives = ease[rows // scale, columns // scale]
+        left.append(agree_with_photo(photo[at], values, _weights([alpha[at] for alpha in opacities]), gives))
         for colour, fixed in zip(flat, values, strict=True):
             colour[at] = fixed
     return np.concatenate(left)

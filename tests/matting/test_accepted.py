@@ -94,6 +94,12 @@ def test_a_mask_means_the_same_in_every_type(kind):
         assert np.array_equal(accepted_masks([(mask * top).astype(kind)], (2, 2, 3), are_alphas=False)[0], mask)
 
 
+def test_an_alpha_that_resampling_took_past_its_ends_is_clipped():
+    blurred = np.array([[1.00002, 0.5], [-1e-6, 0]], np.float32)
+    (alpha,) = accepted_masks([blurred], (2, 2, 3), are_alphas=True)
+    assert np.array_equal(alpha, np.array([[1, 0.5], [0, 0]], np.float32))
+
+
 def test_layers_of_arrays_that_do_not_fit_are_refused_in_one_line(scene):
     codes, _, alpha = scene
     linear = srgb_to_linear(codes / np.float32(255))

@@ -16,7 +16,7 @@ def test_what_was_photographed_is_known_and_what_was_hidden_is_not():
 @pytest.mark.parametrize("method", ["push-pull", "ns"])
 def test_the_plate_is_the_background_where_seen_and_plausible_near_the_outline(composed, method):
     photo, alpha, _, background = composed(soft_px=3.0)
-    plate = continue_behind(photo, *split_colours(photo, alpha), alpha, alpha)
+    plate, _ = continue_behind(photo, *split_colours(photo, alpha), alpha, alpha)
     if method == "ns":
         plate = inpaint_ring(plate, alpha, 6)
     assert np.array_equal(plate[alpha == 0], photo[alpha == 0])
@@ -32,7 +32,7 @@ def test_a_wrong_alpha_does_not_reach_into_the_plate(composed):
     dark = np.full_like(photo, (0.02, 0.05, 0.01))
     photo = foreground * alpha[..., None] + dark * (1 - alpha[..., None])
     solved = cv2.dilate(cv2.GaussianBlur(alpha, (0, 0), 2), np.ones((5, 5), np.uint8))
-    plate = continue_behind(photo, *split_colours(photo, solved), solved, solved)
+    plate, _ = continue_behind(photo, *split_colours(photo, solved), solved, solved)
     off = np.abs(linear_to_srgb(plate) - linear_to_srgb(dark)) * 255
     assert off[alpha == 1].mean() < 8
 
@@ -40,7 +40,18 @@ def test_a_wrong_alpha_does_not_reach_into_the_plate(composed):
 def test_nothing_hidden_or_all_hidden_gives_the_background_it_was_given():
     photo, background = np.random.default_rng(0).random((2, 6, 7, 3), np.float32)
     for covered in (np.zeros((6, 7), np.float32), np.ones((6, 7), np.float32)):
-        assert np.array_equal(continue_behind(photo, photo, background, covered, covered), background)
+        plate, ease = continue_behind(photo, photo, background, covered, covered)
+        assert np.array_equal(plate, background)
+        assert (ease == 1).all()
+
+
+def test_a_plate_is_firm_before_a_smooth_background_and_gives_way_before_texture(composed):
+    alpha = composed(soft_px=3.0)[1]
+    flat = np.full((*alpha.shape, 3), 0.2, np.float32)
+    busy = np.random.default_rng(0).random(flat.shape, np.float32)
+    eases = [continue_behind(photo, photo, photo, alpha, alpha)[1] for photo in (flat, busy)]
+    assert eases[0].max() < 0.01
+    assert np.median(eases[1]) > 0.4
 
 
 def test_grain_like_the_photos_lies_on_invented_pixels_only_and_is_always_the_same():
