@@ -7,7 +7,6 @@ disparity, V3 and the metric models give distance. So the user says it, and noth
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 
 from mattingmfif.errors import Refused, UserError
-from mattingmfif.matting.models import file_digest
+from mattingmfif.matting.models import file_digest, is_installed
 from mattingmfif.pixels.colour import Float32
 
 #: what these networks were trained on: the short side in px, the side of their patches, mean and deviation of colours
@@ -26,7 +25,7 @@ _NAMES = ("predicted_depth", "depth", "disparity", "inverse_depth", "metric_dept
 
 def check_depth_model(path: Path) -> str:
     """The SHA-256 of a file that really gives depth: it is tried on a small picture. UserError, one line, if not."""
-    if find_spec("onnxruntime") is None:
+    if not is_installed("onnxruntime"):
         raise UserError("depth.model: onnxruntime is not installed; pip install 'mattingmfif[depth]'")
     if not path.is_file():
         raise UserError(f"depth.model: no file {path}")
@@ -90,8 +89,10 @@ def network_size(height: int, width: int, fixed_height: int | None, fixed_width:
 
 @lru_cache(maxsize=2)
 def _session(path: str, changed_ns: int) -> Any:
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(f"depth.model: onnxruntime cannot be imported ({_line(error)}); install it again") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -124,7 +124,15 @@ def fetch_weights(settings: MattingSettings) -> Model:
 
 def rembg_is_installed() -> bool:
     """True where rembg and onnxruntime can be imported (without the latter rembg's import ends the process)."""
-    return find_spec("rembg") is not None and find_spec("onnxruntime") is not None
+    return is_installed("rembg") and is_installed("onnxruntime")
+
+
+def is_installed(library: str) -> bool:
+    """Whether a library can be found; what stands in its way counts as its absence."""
+    try:
+        return find_spec(library) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def subjects_from_model(photo_srgb: Float32, settings: MattingSettings) -> Subjects:
@@ -172,9 +180,11 @@ def predict(model: Model, photo_srgb: Float32) -> Float32:
 @lru_cache(maxsize=2)
 def _session(name: str, path: str) -> Any:
     """A session on one thread that takes its weights from `path`, wherever that is, and never from the network."""
-    import onnxruntime
-
     base = _session_class(name)
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(_broken("onnxruntime", error)) from error
     local = type("LocalSession", (base,), {"download_models": classmethod(lambda cls, *args, **kwargs: path)})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -186,9 +196,16 @@ def _session(name: str, path: str) -> Any:
 
 
 def _session_class(name: str) -> Any:
-    from rembg.sessions import sessions_class
-
+    try:
+        from rembg.sessions import sessions_class
+    except (ImportError, SystemExit) as error:  # it ends the process where it lacks something
+        raise UserError(_broken("rembg", error)) from error
     return next(kind for kind in sessions_class if kind.name() == name)
+
+
+def _broken(library: str, error: BaseException) -> str:
+    said = " ".join(str(error).split())[:160]
+    return f"{library} is installed and cannot be imported ({said}); install it again, or use --segmenter classical"
 
 
 def _places(name: str) -> Iterator[Path]:

@@ -86,7 +86,7 @@ def test_a_file_that_gives_no_depth_is_one_clear_line(tmp_path, onnx_mean, monke
     path = written(tmp_path, onnx_mean(FREE, (1, "h", "w")))
     with pytest.raises(UserError, match="not the file that was planned"):
         predicted_depth(np.zeros((20, 20, 3), np.float32), path, "0" * 64)
-    monkeypatch.setattr(depth_model, "find_spec", lambda name: None)
+    monkeypatch.setattr(depth_model, "is_installed", lambda name: False)
     with pytest.raises(UserError, match=r"mattingmfif\[depth\]"):
         check_depth_model(path)
 

@@ -1,5 +1,6 @@
 import importlib.util
 import socket
+import sys
 
 import cv2
 import numpy as np
@@ -241,3 +242,24 @@ def test_weights_that_are_none_end_the_scan_with_one_line(home, small_photos, ti
     done = mattingmfif("build", "--out", tmp_path / "out", *words)
     assert done.returncode == 2
     assert "is not a model that onnxruntime can load" in done.stderr.splitlines()[-1]
+
+
+def test_libraries_that_are_blocked_or_broken_are_as_good_as_absent(monkeypatch, home):
+    (home / "u2net.onnx").write_bytes(b"something")
+
+    class Blocked:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in ("rembg", "onnxruntime"):
+                raise ImportError(f"{name} is blocked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "meta_path", [Blocked(), *sys.meta_path])
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("rembg", "onnxruntime")]:
+            patch.delitem(sys.modules, name)
+        assert choose_segmenter(MattingSettings(), any_given=False)[0] == "classical"
+        with pytest.raises(UserError, match="rembg is not installed"):
+            find_subjects(_photo()[0], MattingSettings(segmenter="rembg"))
+        # found, and then not to be imported
+        patch.setattr(models, "rembg_is_installed", lambda: True)
+        with pytest.raises(UserError, match=r"cannot be imported.*classical"):
+            find_subjects(_photo()[0], MattingSettings(segmenter="rembg", rembg_model="u2net"))
