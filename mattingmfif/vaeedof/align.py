@@ -165,8 +165,9 @@ def align_stack(
     ]
 
     def resampled() -> Iterator[Float32]:
+        reference = frames[middle]
         for i, found in enumerate(registrations):
-            yield frames[i] if i == middle else _resampled(frames[i], found, frames[middle])
+            yield reference if i == middle else _resampled(frames[i], found, reference)
 
     return StoredFrames(resampled()), registrations
 

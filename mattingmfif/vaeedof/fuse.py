@@ -187,6 +187,8 @@ def fuse_files(
     written_suffix(output)
     if depth_file is not None and (Path(depth_file).suffix.lower() != ".png" or Path(depth_file).is_dir()):
         raise UserError(f"{depth_file}: the depth order is a PNG file; choose a name that ends in .png")
+    if depth_file is not None and Path(depth_file).resolve() == Path(output).resolve():
+        raise UserError(f"{depth_file}: the fused picture goes there; choose another file for the depth order")
     # before the work: nobody waits minutes for a result that cannot be written
     folders = [Path(output).parent, *([Path(weights_folder)] if weights_folder is not None else [])]
     _make_folders([*folders, *([Path(depth_file).parent] if depth_file is not None else [])])

@@ -205,6 +205,7 @@ def test_what_cannot_be_fused_is_one_line_each(tmp_path: Path, weights: Path) ->
         ([good, good], {"weights_folder": good}, "good.png: cannot be made"),
         ([good, good], {"depth_file": good / "order.png"}, "good.png: cannot be made"),
         ([good, good], {"depth_file": tmp_path / "order.jpg"}, "ends in .png"),
+        ([good, good], {"depth_file": tmp_path / "f.png"}, "the fused picture goes there"),
         ([good, good], {"output": good}, "a frame would be written over"),
         ([good, good], {"weights_folder": tmp_path}, "holds the frames"),
     ]
