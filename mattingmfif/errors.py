@@ -29,6 +29,7 @@ REASONS: dict[str, str] = {
     "bad-name": "the file's name is not valid UTF-8",
     "overruled": "a person refuses it in overrides.csv",
     "soft": "large structured areas are out of focus: the photo has a shallow depth of field",
+    "featureless": "next to nothing in the photo has structure: it looks the same in and out of focus",
     "grainy": "more sensor grain than denoising can take away",
     "no-subject": "no region is found (or given) that could be cut out: no outline lies on image edges",
     "empty-matte": "the matte is 0 everywhere, or matting left nothing of the subject",

@@ -30,6 +30,9 @@ from mattingmfif.pixels.colour import Float32, linear_to_srgb, srgb_to_linear
 from mattingmfif.scene.in_place import DepthMap, order_by_depth
 from mattingmfif.scene.settings import DepthSettings
 
+#: a photograph of which less has structure looks the same in and out of focus
+LEAST_STRUCTURE_SHARE = 0.001
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
@@ -129,6 +132,9 @@ def prepare_photo(path: str, recipe: Recipe, inputs: Inputs, expected_sha256: st
     check_size(photo.linear.shape[0], photo.linear.shape[1], recipe.gate)
     linear = photo.reduced(recipe.output.long_side_px)
     sharpness = check_sharpness(linear_to_srgb(linear), recipe.gate)
+    if sharpness.evidence_share < LEAST_STRUCTURE_SHARE and recipe.gate.max_soft_share < 1:
+        detail = f"{sharpness.evidence_share:.2%} of it has structure; {LEAST_STRUCTURE_SHARE:.2%} is the least"
+        raise Refused("featureless", detail)
     clean_srgb, sigma_codes = clean_grain(linear_to_srgb(linear), recipe.gate)
     if sigma_codes >= recipe.gate.denoise_from_codes:
         linear = srgb_to_linear(clean_srgb)

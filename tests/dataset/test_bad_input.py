@@ -104,7 +104,9 @@ def test_several_equal_subjects_become_layers_of_their_own(scanned, photo):
         mask = disc((x, 100), 28)
         photo[mask > 0] = (30, 60, 200)
     mattes = {f"mask.{number}": disc((x, 100), 28) for number, x in enumerate((50, 128, 206), start=1)}
-    verdict, prepared, subjects, recipe = scanned(photo, mattes)
+    # painted discs have no texture to be in focus
+    verdict, prepared, subjects, recipe = scanned(photo, mattes, gate__max_soft_part_share=1.0)
+    assert isinstance(verdict, Scanned), verdict
     assert verdict.subjects == 3
     layers = estimate_layers(prepared.linear, subjects, recipe.matting)
     assert [np.argmax(cutout.alpha.sum(axis=0)) // 86 for cutout in layers.cutouts] == [0, 1, 2]
@@ -293,3 +295,10 @@ def test_a_file_beside_the_photographs_that_nobody_reads_is_named(tmp_path, smal
     (aside / "coffee.npy").write_bytes(b"x")
     # where folders are given, what lies beside the photographs is none of this build's
     assert photos_and_inputs(replace(request, mattes=aside, depth=aside))[0] == ["coffee.png"]
+
+
+def test_a_picture_without_structure_is_refused_however_bright(scanned):
+    ramp = np.repeat(np.linspace(30, 220, WIDTH, dtype=np.uint8)[None, :, None], HEIGHT, axis=0).repeat(3, axis=2)
+    for picture in (np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.full((HEIGHT, WIDTH, 3), 255, np.uint8), ramp):
+        verdict, *_ = scanned(picture)
+        assert verdict.reason == "featureless", verdict
