@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mattingmfif.dataset.intake import Prepared, Scanned, ScanTask, examine, lenient
-from mattingmfif.dataset.pictures import Picture, depth_pictures, layer_pictures, matte_pictures, thumbnail_of
+from mattingmfif.dataset.pictures import (
+    Picture,
+    depth_pictures,
+    layer_pictures,
+    matte_pictures,
+    softness_picture,
+    thumbnail_of,
+)
 from mattingmfif.dataset.plan import Reject
 from mattingmfif.dataset.recipe import Recipe
 from mattingmfif.errors import Refused
@@ -90,7 +97,10 @@ def judge(task: JudgeTask) -> Judgement:
     pictures: list[Picture] = []
     if prepared is not None:
         pictures += [thumbnail_of(prepared), *depth_pictures(prepared)]
-        pictures += matte_pictures(prepared, cutouts)
+        pictures += [
+            *matte_pictures(prepared, cutouts),
+            softness_picture(prepared, scan.recipe.gate.soft_edge_width_px),
+        ]
         if task.layers:
             pictures += layer_pictures(prepared, subjects, cutouts, scan.recipe)
     return Judgement(

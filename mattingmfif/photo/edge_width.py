@@ -59,6 +59,12 @@ class GradientEnergies:
     window_px: float
     cell_px: int
 
+    @property
+    def reach_cells(self) -> int:
+        """How far an edge shines at the coarsest octave (2.5 s), in cells; at least 2."""
+        reach_px = 2.5 * np.sqrt(_LEAST_VARIANCE_PX) * 2 ** (len(self.octaves) - 1)
+        return max(2, round(reach_px / self.cell_px))
+
     def edges(self, within: npt.NDArray[np.bool_] | None = None) -> tuple[Float32, Float32]:
         """(width in px, contrast in codes) `[h,w]` of the edges around every cell, of those `within` `[h,w]` only.
 

@@ -83,12 +83,11 @@ class SharpnessReport:
             height, width
         )
         whole = cover > 0.99
-        inner = cv2.erode(whole.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1) > 0
+        kernel = np.ones((2 * self.energies.reach_cells + 1,) * 2, np.uint8)
+        inner = cv2.erode(whole.astype(np.uint8), kernel, borderValue=1) > 0
         inside = self._soft_share(inner, soft_edge_width_px)
-        if np.isnan(inside):  # nothing to see away from the outline
-            inside = self._soft_share(whole, soft_edge_width_px)
         if not owns_outline:
-            return inside
+            return self._soft_share(whole, soft_edge_width_px) if np.isnan(inside) else inside
         outer = cv2.dilate((cover > 0.01).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         with_outline = self._soft_share(outer, soft_edge_width_px)
         return with_outline if np.isnan(inside) else (inside + with_outline) / 2

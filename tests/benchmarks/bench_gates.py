@@ -7,9 +7,12 @@ subjects, the subjects alone, or the upper half, by several radii, or by a radiu
 round and a six-bladed aperture; the gate has to refuse these, and none of the originals, nor those with grain or saved
 as a poor JPEG. `--soft NAME ...` names photographs that are themselves out of focus in part, to be refused as well.
 
-*Mattes.* DIR holds *_image.png and *_alpha.png, exact by construction. Exact mattes are good; moved, blurred, grown,
-shrunk ones, and those of another picture, are bad. They are judged as if they had been found, not given. In precision
-and recall "positive" is what the gate refuses.
+*Mattes.* DIR holds *_image.png and *_alpha.png, exact by construction. Exact mattes are good, and so are masks from
+which matting finds the same; moved, blurred, grown, shrunk mattes, those of another picture, and masks that are boxes,
+blobs or moved farther than the trimap's band are bad. They are judged as if they had been found, not given. In
+precision and recall "positive" is what the gate refuses.
+
+*Grain.* Photographs with grain added have to be measured as grainy as they are; nothing is refused by mistake.
 """
 
 from __future__ import annotations
@@ -26,15 +29,16 @@ from threadpoolctl import threadpool_limits
 
 from mattingmfif.errors import Refused
 from mattingmfif.matting import MattingSettings, Subjects, estimate_layers, find_subjects
-from mattingmfif.matting.classical import iou, refine_by_colour
+from mattingmfif.matting.classical import iou, largest_parts, refine_by_colour
 from mattingmfif.matting.contours import contour_score, lab_of, pair_contrast, side_separation
 from mattingmfif.matting.subjects import reduced_photo
 from mattingmfif.optics import Aperture, ThinLens
 from mattingmfif.optics.psf import psf
-from mattingmfif.photo.gates import BACKGROUND, GateSettings, check_parts, check_sharpness
+from mattingmfif.photo.gates import BACKGROUND, GateSettings, check_parts, check_sharpness, clean_grain
 from mattingmfif.photo.images import open_photo
 from mattingmfif.pixels.colour import decode_srgb, linear_to_srgb, srgb_to_linear
 from mattingmfif.pixels.fill import push_pull
+from mattingmfif.pixels.grain import grain_sigma
 
 RADII_PX = (3.0, 5.0, 10.0)
 LENS = ThinLens(50.0, 2.0, 36.0, Aperture())
@@ -163,27 +167,53 @@ def judge_focus(folders: list[Path], soft: list[str], long_side: int) -> None:
 
 
 def matte_cases(alpha: np.ndarray, other: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """(kind, matte) for the ways in which a matte is wrong; lengths are for a long side of 3840 px."""
+    """(kind, matte or hard mask) for the ways in which one is wrong; lengths are for a long side of 3840 px."""
     unit = max(alpha.shape) / 3840
-    yield "exact", alpha
-    for shift in (15, 40, 100, 250):
+    mask = alpha > 0.5
+
+    def moved(plane: np.ndarray, shift: float) -> np.ndarray:
         move = np.array([[1, 0, shift * unit], [0, 1, 0.6 * shift * unit]], np.float32)
-        yield f"moved by {shift} px", cv2.warpAffine(alpha, move, alpha.shape[::-1])
+        return cv2.warpAffine(plane, move, plane.shape[::-1])
+
+    def disc(reach: float) -> np.ndarray:
+        return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(reach * unit) + 1,) * 2)
+
+    yield "exact", alpha
+    yield "exact, as a mask", mask
+    for shift in (3, 6):
+        yield f"exact, as a mask moved by {shift} px", moved(mask.astype(np.uint8), shift) > 0
+    for shift in (6, 12, 25, 40, 100, 250):
+        yield f"moved by {shift} px", moved(alpha, shift)
+    for shift in (60, 100, 250):
+        yield f"mask moved by {shift} px", moved(mask.astype(np.uint8), shift) > 0
     for sigma in (30, 80):
         yield f"blurred, sigma {sigma} px", cv2.GaussianBlur(alpha, (0, 0), sigma * unit)
     for reach in (60, 150):
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(reach * unit) + 1,) * 2)
-        yield f"grown by {reach} px", cv2.dilate(alpha, disc)
-        yield f"shrunk by {reach} px", cv2.erode(alpha, disc)
+        yield f"grown by {reach} px", cv2.dilate(alpha, disc(reach))
+        yield f"shrunk by {reach} px", cv2.erode(alpha, disc(reach))
+        yield f"mask grown by {reach} px", cv2.dilate(mask.astype(np.uint8), disc(reach)) > 0
+        yield f"mask shrunk by {reach} px", cv2.erode(mask.astype(np.uint8), disc(reach)) > 0
     yield "of another picture", cv2.resize(other, alpha.shape[::-1], interpolation=cv2.INTER_AREA)
+    rows, columns = np.nonzero(mask)
+    box = np.zeros(mask.shape, bool)
+    box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    yield "mask, its bounding box", box
+    for seed in range(3):
+        height, width = mask.shape
+        rng = np.random.default_rng(seed)
+        field = cv2.GaussianBlur(rng.standard_normal(mask.shape).astype(np.float32), (0, 0), max(mask.shape) / 16)
+        inner = np.zeros(mask.shape, bool)
+        inner[height // 8 : -height // 8, width // 8 : -width // 8] = True
+        blob = inner & (field > np.quantile(field, 0.8))
+        yield f"mask, blob {seed}", largest_parts(blob, 1.0)
 
 
-def matte_is_refused(linear: np.ndarray, alpha: np.ndarray) -> bool:
-    """Whether the gates of found subjects refuse it."""
+def matte_is_refused(linear: np.ndarray, matte: np.ndarray) -> bool:
+    """Whether the gates of found subjects refuse a matte, or a mask with what matting makes of it."""
     settings = MattingSettings()
     small = reduced_photo(linear_to_srgb(linear), settings.segment_long_side_px)
     size = (small.shape[1], small.shape[0])
-    mask = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) > 0.5
+    mask = cv2.resize(matte.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
     lab = lab_of(small)
     scores = {
         "contour": contour_score(mask, pair_contrast(lab)),
@@ -194,7 +224,7 @@ def matte_is_refused(linear: np.ndarray, alpha: np.ndarray) -> bool:
         return True
     if scores["agreement"] < 0.5 or not settings.min_area_share <= mask.mean() <= settings.max_area_share:
         return True
-    subjects = Subjects(masks=[alpha], segmenter="found", why="", scores=[scores], are_alphas=True)
+    subjects = Subjects(masks=[matte], segmenter="found", why="", scores=[scores], are_alphas=matte.dtype != bool)
     try:
         estimate_layers(linear, subjects, settings)
     except Refused:
@@ -212,8 +242,33 @@ def judge_mattes(folder: Path) -> None:
     table = Table("Mattes", {})
     for k, (linear, alpha) in enumerate(pairs):
         for kind, matte in matte_cases(alpha, pairs[(k + 1) % len(pairs)][1]):
-            table.add(kind, matte_is_refused(linear, matte))
+            table.add(kind, matte_is_refused(linear, matte), f"matte {k}", kind.startswith("exact"))
     table.show("exact")
+
+
+def judge_grain(folders: list[Path], long_side: int) -> None:
+    """What the grain gate measures and refuses once grain is added, and once that is smoothed away again."""
+    print("\nGrain, sigma in codes: added, measured (least, median, most), refused, measured once it is smoothed")
+    photos = []
+    for file in sorted(file for folder in folders for file in folder.iterdir() if file.suffix.lower() in SUFFIXES):
+        try:
+            photos.append(open_photo(file.parent, file.name, used_long_side_px=long_side).reduced(long_side))
+        except Refused as refused:
+            print(f"{file.name}: left out: {refused}")
+    for added in (0, 2, 4, 8, 12, 16, 20):
+        measured, after, refusals = [], [], 0
+        for linear in photos:
+            photo = linear_to_srgb(grainy(linear, added) if added else linear)
+            try:
+                measured.append(clean_grain(photo)[1])
+            except Refused:
+                refusals += 1
+                measured.append(grain_sigma(photo))
+            codes = np.round(photo * 255).astype(np.uint8)
+            smooth = cv2.bilateralFilter(codes, 7, 3.0 * max(added, 1), 2.0).astype(np.float32) / 255
+            after.append(grain_sigma(smooth))
+        figures = ", ".join(f"{np.quantile(measured, q):.1f}" for q in (0, 0.5, 1))
+        print(f"  {added:3d}: {figures}; {refusals} of {len(photos)}; {np.median(after):.1f}")
 
 
 def main() -> None:
@@ -221,12 +276,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, nargs="*", default=[])
     parser.add_argument("--mattes", type=Path)
+    parser.add_argument("--grain", action="store_true", help="the grain gate on --photos, instead of the focus gates")
     parser.add_argument("--soft", nargs="*", default=[])
     parser.add_argument("--long-side", type=int, default=1600)
     options = parser.parse_args()
     cv2.setNumThreads(1)
     with threadpool_limits(1):
-        if options.photos:
+        if options.photos and options.grain:
+            judge_grain(options.photos, options.long_side)
+        elif options.photos:
             judge_focus(options.photos, options.soft, options.long_side)
         if options.mattes:
             judge_mattes(options.mattes)

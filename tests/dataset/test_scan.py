@@ -75,6 +75,18 @@ def test_every_step_has_its_picture_also_of_those_that_a_gate_stops(judgements):
             assert decoded.shape[2] == 3
 
 
+def test_what_is_soft_is_red_in_a_picture_of_its_own(judgements):
+    shares = {}
+    for item in judgements:
+        for picture in item.pictures:
+            if picture.caption.startswith("red: edges wider than 1.5 px"):
+                codes = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR).astype(int)
+                red = (codes[..., 2] > 130) & (codes[..., 2] > codes[..., :2].max(axis=-1) + 40)
+                shares[item.path] = red.mean()
+    assert shares["soft.png"] > 0.7
+    assert min(shares.values()) < 0.2
+
+
 def test_the_page_opens_without_a_network_and_escapes_what_comes_from_data(judgements, tmp_path):
     page = write_page(judgements, tmp_path / "page")
     text = page.read_text(encoding="utf-8")

@@ -93,6 +93,18 @@ def test_a_sharp_outline_speaks_for_a_subject_but_not_for_what_lies_behind_it():
         check_parts(soft_behind, {"subject_0": mask, "background": ~mask})
 
 
+@pytest.mark.parametrize("scale", [0.5, 1, 3])
+def test_a_plain_subject_is_as_sharp_as_its_outline(scale):
+    """Nothing is in it; what its outline sends into it at coarse octaves is no soft edge."""
+    picture = cv2.resize(_patches(4), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    cv2.circle(mask, (picture.shape[1] // 2, picture.shape[0] // 2), picture.shape[0] // 4, 1, -1)
+    picture[mask > 0] = (0.8, 0.2, 0.1)
+    assert sharpness_report(picture).soft_share_within(mask > 0, 1.5, owns_outline=True) < 0.1
+    soft = cv2.GaussianBlur(picture, (0, 0), 3.0 * max(scale, 1))
+    assert sharpness_report(soft).soft_share_within(mask > 0, 1.5, owns_outline=True) > 0.8
+
+
 def test_clear_sky_is_no_evidence_of_blur():
     picture = _patches()
     picture[:200] = np.linspace(0.5, 0.7, 200, dtype=np.float32)[:, None, None]
