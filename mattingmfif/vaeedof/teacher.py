@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -207,6 +208,8 @@ class AutoencoderKL(nn.Module):
         self.feature_channels = int(config["block_out_channels"][-1])
         self.scaling_factor = float(config["scaling_factor"])
         self.shift_factor = float(config["shift_factor"] or 0.0)
+        if not (math.isfinite(self.scaling_factor) and self.scaling_factor and math.isfinite(self.shift_factor)):
+            raise ValueError(f"scaling_factor {self.scaling_factor}, shift_factor {self.shift_factor}")
         self.encoder, self.decoder = _Half(config, True), _Half(config, False)
         c = self.latent_channels
         self.quant_conv = nn.Conv2d(2 * c, 2 * c, 1) if config["use_quant_conv"] else None
@@ -240,8 +243,11 @@ def load_autoencoder_kl(folder: str | Path) -> AutoencoderKL:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        if (folder / "vae" / "config.json").is_file():
+            raise UserError(f"{folder}: a whole pipeline; its auto-encoder is {folder / 'vae'}") from None
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{folder}: not a diffusers AutoencoderKL folder: config.json cannot be read ({error})"
+            f"{folder}: not a diffusers AutoencoderKL folder: config.json cannot be read ({reason})"
         ) from None
     if not isinstance(config, dict) or config.get("_class_name") != "AutoencoderKL":
         found = config.get("_class_name") if isinstance(config, dict) else config
@@ -261,10 +267,11 @@ def load_autoencoder_kl(folder: str | Path) -> AutoencoderKL:
                 f"{folder}: blocks other than DownEncoderBlock2D and UpDecoderBlock2D with silu are not known"
             )
         teacher = AutoencoderKL(config)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{folder}: config.json does not describe an AutoencoderKL ({error})") from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder}: config.json does not describe an AutoencoderKL ({reason})") from None
     tensors = {_renamed(name): tensor.float() for name, tensor in load_tensors(weights)[0].items()}
     attention = ("to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight")
     tensors = {k: v.flatten(1) if k.endswith(attention) else v for k, v in tensors.items()}

@@ -168,6 +168,10 @@ def train_from_recipe(
     """
     if stage not in (*STAGES, "all"):
         raise UserError(f"--stage {stage}: not known; use {', '.join((*STAGES, 'all'))}")
+    if stage == "teacher" and teacher is not None:
+        raise UserError(
+            "--stage teacher trains a teacher of its own; leave out --teacher, or begin with --stage distil"
+        )
     chosen, out = choose_device(device), Path(out)
     if degrade is not None:
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, degrade=degrade))

@@ -134,6 +134,10 @@ def test_half_precision_weights_are_read(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"scaling_factor": None}, "does not describe"),
+        ({"scaling_factor": 0}, "does not describe"),
+        ({"shift_factor": float("nan")}, "does not describe"),
+        ({"norm_num_groups": 0}, "does not describe"),
+        ({"block_out_channels": [8, 8, 16, -16]}, "does not describe"),
         ({"_class_name": "AutoencoderTiny"}, "only AutoencoderKL"),
         ({"block_out_channels": [8, 8, 16]}, "stride 4"),
         ({"act_fn": "relu"}, "not known"),
@@ -152,6 +156,9 @@ def test_a_foreign_folder_is_one_clear_line(tmp_path: Path, changes: dict[str, A
 def test_missing_and_truncated_files_are_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config.json cannot be read"):
         load_teacher(tmp_path)
+    folder = _folder(tmp_path / "pipeline" / "vae")
+    with pytest.raises(UserError, match=r"a whole pipeline; its auto-encoder is .*vae$"):
+        load_teacher(tmp_path / "pipeline")
     folder = _folder(tmp_path / "cut")
     weights = folder / "diffusion_pytorch_model.safetensors"
     whole = weights.read_bytes()
@@ -188,6 +195,8 @@ def test_a_folder_teaches_a_student_which_goes_on_to_the_same_bits(
     first, second = (load_tensors(run(out, stage="distil"))[0] for out in ("stopped", "straight"))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(UserError, match="leave out --teacher"):
+        run("none", stage="teacher")
     # another teacher by the same name is no way to go on
     run("other", stage="distil", stop_after=2)
     weights = _weights()
