@@ -29,6 +29,7 @@ import numpy.typing as npt
 from mattingmfif.errors import Refused
 from mattingmfif.matting.subjects import UserInput
 from mattingmfif.matting.trimap import UNKNOWN, Labels, labels_from_trimap
+from mattingmfif.photo.png_chunks import without_metadata
 from mattingmfif.pixels.colour import Float32, decode_srgb
 
 _SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
@@ -115,7 +116,7 @@ def _listed(folder: Path, stem: str) -> Iterator[Path]:
 
 def _load(file: Path, source_shape: tuple[int, int], target: tuple[int, int]) -> npt.NDArray[Any]:
     try:
-        content = file.read_bytes()
+        content = without_metadata(file.read_bytes())
     except OSError as error:
         raise Refused("matte-unreadable", f"{file.name}: {error.strerror or error}", stage="matte") from error
     try:

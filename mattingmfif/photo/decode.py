@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from mattingmfif.errors import Refused
 from mattingmfif.photo import icc
 from mattingmfif.photo.heif import heif_picture, holds_heif
+from mattingmfif.photo.png_chunks import without_metadata
 from mattingmfif.photo.sources import FORMATS_OF_SUFFIX
 
 Codes = npt.NDArray[np.uint8 | np.uint16]
@@ -126,7 +127,7 @@ def _is_16_bit(image: Image.Image, content: bytes) -> bool:
 
 
 def _decode_16_bit(content: bytes, size: tuple[int, int]) -> Codes:
-    codes = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    codes = cv2.imdecode(np.frombuffer(without_metadata(content), np.uint8), cv2.IMREAD_UNCHANGED)
     if codes is None or codes.dtype != np.uint16 or codes.shape[:2] != size[::-1]:
         raise Refused("damaged", "the 16-bit pixels cannot be decoded")
     if codes.ndim == 3 and codes.shape[2] == 4:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mattingmfif.errors import Refused
+from mattingmfif.photo.png_chunks import without_metadata
 
 SUFFIXES = (".npy", ".png", ".pfm", ".exr")
 MAX_VALUES = 400_000_000
@@ -60,7 +61,7 @@ def _read_npy(file: Path) -> npt.NDArray[Any]:
 
 
 def _read_png(file: Path) -> npt.NDArray[Any] | None:
-    content = file.read_bytes()
+    content = without_metadata(file.read_bytes())
     values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
     if values is not None and values.ndim == 3:  # grey saved as colours is grey
         if not (values[..., :3] == values[..., :1]).all():

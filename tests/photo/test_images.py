@@ -276,3 +276,29 @@ def _png():
     stream = io.BytesIO()
     Image.fromarray(CODES).save(stream, "PNG")
     return stream.getvalue()
+
+
+def test_a_profile_that_the_decoder_dislikes_is_not_printed(tmp_path, capfd):
+    from PIL import ImageCms
+
+    from mattingmfif.matting.sidecars import read_user_input
+    from mattingmfif.photo.depth_files import read_numbers
+    from mattingmfif.photo.png_chunks import with_metadata, without_metadata
+
+    codes = np.random.default_rng(0).integers(0, 65535, (40, 60)).astype(np.uint16)
+    plain = cv2.imencode(".png", codes)[1].tobytes()
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[64:68] = b"\x01\x00\x00\x00"  # the rendering intent
+    content = with_metadata(plain, bytes(profile), b"")
+    assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) is not None
+    assert "libpng warning" in capfd.readouterr().err  # so it is when nothing is done
+    for name in ("a.alpha.png", "a.depth.png"):
+        (tmp_path / name).write_bytes(content)
+    colour = cv2.imencode(".png", np.repeat(codes[..., None], 3, axis=2))[1].tobytes()
+    (tmp_path / "a.png").write_bytes(with_metadata(colour, bytes(profile), b""))
+    assert open_photo(tmp_path, "a.png").bits == 16
+    assert np.array_equal(read_numbers(tmp_path / "a.depth.png"), codes)
+    assert read_user_input(tmp_path, "a.png", (40, 60)).alphas[0].shape == (40, 60)
+    assert capfd.readouterr().err == ""
+    for broken in (b"", plain[:7], plain[:30], plain[:-20], b"\xff\xd8 no PNG"):
+        assert without_metadata(broken) == broken
