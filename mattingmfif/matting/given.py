@@ -108,7 +108,7 @@ def _from_scribbles(small: Float32, scribbles: Labels) -> list[Mask]:
     strokes = []
     for k in range(count + 1):
         share = cv2.resize((scribbles == k).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-        strokes.append(np.asarray(share) > 0.1)
+        strokes.append(np.asarray(share > min(0.1, 0.5 * float(share.max()))))  # some of the thinnest is left
     masks: list[Mask] = []
     for k in range(1, count + 1):
         others = np.any([strokes[j] for j in range(count + 1) if j != k], axis=0)

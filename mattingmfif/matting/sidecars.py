@@ -169,9 +169,9 @@ def _trimap(file: Path, source_shape: tuple[int, int], target: tuple[int, int], 
         raise Refused("matte-unreadable", f"{file.name}: {error}", stage="matte") from error
     if labels.shape == target:
         return labels
-    # a reduced pixel is known where all its pixels agree; a thin stroke counts from a quarter of the pixel on
+    # a reduced pixel is known where all its pixels agree; a stroke counts however thin it is
     shares = [_resized((labels == k).astype(np.float32), target) for k in (0, 1)]
-    least = 0.25 if strokes else 0.99
+    least = 1e-4 if strokes else 0.99
     out = np.full(target, UNKNOWN, np.int16)
     out[shares[0] >= least] = 0
     out[shares[1] >= least] = 1

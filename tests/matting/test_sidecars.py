@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from mattingmfif.errors import REASONS, Refused
+from mattingmfif.matting import MattingSettings, UserInput, find_subjects
 from mattingmfif.matting.sidecars import matte_files, read_user_input
 from mattingmfif.matting.trimap import UNKNOWN
 
@@ -84,6 +85,24 @@ def test_mattes_are_reduced_with_their_photo(tmp_path):
     assert user.alphas[0].sum() == pytest.approx(100)
     assert user.boxes == ((10, 5, 20, 15),)
     assert (user.labels == 1).sum() == 100
+
+
+def test_a_stroke_as_thin_as_a_pixel_survives_any_reduction(tmp_path):
+    strokes = np.full((400, 600), 128, np.uint8)
+    strokes[203, 100:300], strokes[17, 40:90], strokes[303, 411] = 255, 0, 255
+    _write(tmp_path / "fox.scribbles.png", strokes)
+    found = read_user_input(tmp_path, "fox.jpg", strokes.shape, (50, 75)).scribbles
+    assert (found[25, 13:37] == 1).all()
+    assert (found[2, 5:11] == 0).all()
+    assert found[37, 51] == 1
+    assert (found == UNKNOWN).sum() > 3650
+    photo = np.full((400, 600, 3), 0.2, np.float32)
+    photo[150:250, 80:320] = 0.8
+    photo[303, 411] = 0.9
+    few = np.where(strokes == 255, 1, np.where(strokes == 0, 0, UNKNOWN)).astype(np.int16)
+    few[303, 411] = 2  # one pixel is all that is said of the second
+    settings = MattingSettings(segment_long_side_px=128)
+    assert len(find_subjects(photo, settings, UserInput(scribbles=few)).masks) == 2
 
 
 def test_a_cut_out_gives_its_alpha_channel(tmp_path):
