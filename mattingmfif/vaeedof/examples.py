@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,4 +168,12 @@ def batches(examples: Examples, batch: int, first: int, last: int, workers: int 
         worker_init_fn=calm_worker,
         multiprocessing_context="spawn" if workers else None,
     )
-    return iter(loader)
+    if not workers or threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    # Ctrl-C reaches the whole group of processes: workers that begin deaf to it print no tracebacks, and are ended.
+    # Ignored, not blocked: multiprocessing unblocks it while it begins
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return iter(loader)
+    finally:
+        signal.signal(signal.SIGINT, heard)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ pytest.importorskip("safetensors", reason="VAEEDOF needs safetensors (extra `tra
 from mattingmfif.dataset.loader import FocalStackDataset  # noqa: E402
 from mattingmfif.dataset.reader import open_shards  # noqa: E402
 from mattingmfif.errors import UserError  # noqa: E402
+from mattingmfif.vaeedof import examples as examples_module  # noqa: E402
 from mattingmfif.vaeedof.baselines import average, laplacian_pyramid  # noqa: E402
 from mattingmfif.vaeedof.checkpoint import load_model, load_tensors, save_model, save_tensors  # noqa: E402
 from mattingmfif.vaeedof.device import choose_device  # noqa: E402
@@ -383,3 +385,25 @@ def test_weights_that_are_not_ours_are_one_line_each(tmp_path: Path) -> None:
             load_model(tmp_path / f"{name}.safetensors")
         assert "\n" not in str(caught.value)
         assert f"{name}.safetensors" in str(caught.value)
+
+
+def test_workers_begin_deaf_to_ctrl_c_which_the_training_hears(
+    small_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, before = [], signal.getsignal(signal.SIGINT)
+
+    class Loader:
+        """Stands in for the loader that starts processes; they inherit what is ignored."""
+
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def __iter__(self) -> Any:
+            found.append(signal.getsignal(signal.SIGINT))
+            return iter(())
+
+    monkeypatch.setattr(examples_module, "DataLoader", Loader)
+    for workers in (0, 2):
+        examples_module.batches(_examples(small_dataset), 1, 0, 1, workers)
+    assert found == [before, signal.SIG_IGN]
+    assert signal.getsignal(signal.SIGINT) == before
