@@ -165,7 +165,7 @@ def test_an_interrupted_run_stops_within_seconds_and_says_how_to_go_on(
     _, stderr = process.communicate(timeout=120)
     assert time.monotonic() - began < 45  # seconds on a free machine; a worker that is waited for would take minutes
     assert process.returncode == 130
-    assert "run the same command to go on" in stderr
+    assert "run the same command again: build" in stderr
     assert "Traceback" not in stderr
     deadline = time.monotonic() + 15  # joblib's resource tracker leaves by itself once the parent is gone
     while (left := still_running(process.pid)) and time.monotonic() < deadline:
