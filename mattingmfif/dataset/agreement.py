@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 Found = tuple[float, str] | None
 
 #: allowed differences between frames: codes of 255 in the mean, px, share of pixels with other codes
-TONE_CODES, POSITION_PX, MARKED_SHARE = 0.25, 0.1, 0.001
+TONE_CODES, POSITION_PX, MARKED_SHARE = 0.25, 0.15, 0.001
 #: a mean says something from this many pixels on, and a difference from this many standard errors on
 _LEAST_PIXELS, _ERRORS = 2000, 6.0
 #: tones near the ends of the scale are cut off there
