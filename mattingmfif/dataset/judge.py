@@ -99,7 +99,7 @@ def judge(task: JudgeTask) -> Judgement:
         pictures += [thumbnail_of(prepared), *depth_pictures(prepared)]
         pictures += [
             *matte_pictures(prepared, cutouts),
-            softness_picture(prepared, scan.recipe.gate.soft_edge_width_px),
+            softness_picture(prepared),
         ]
         if task.layers:
             pictures += layer_pictures(prepared, subjects, cutouts, scan.recipe)
@@ -133,6 +133,7 @@ def _scores(prepared: Prepared, subjects: Subjects | None, cutouts: Cutouts | No
     gate, matting = recipe.gate, recipe.matting
     scores = [
         Score(name="soft share", value=prepared.sharpness.score, threshold=gate.max_soft_share),
+        Score(name="mildly soft share", value=prepared.sharpness.mild_score, threshold=prepared.sharpness.mild_limit),
         Score(name="grain, codes", value=prepared.scores["grain_codes"], threshold=gate.max_grain_codes),
     ]
     if subjects is not None:
@@ -141,7 +142,7 @@ def _scores(prepared: Prepared, subjects: Subjects | None, cutouts: Cutouts | No
         background = f"soft share of the {BACKGROUND}"
         parts[background] = ~np.logical_or.reduce(masks)
         for name, mask in parts.items():
-            share = prepared.sharpness.soft_share_within(mask, gate.soft_edge_width_px, name != background)
+            share = prepared.sharpness.soft_share_within(mask, prepared.sharpness.soft_width_px, name != background)
             if np.isfinite(share):
                 scores.append(Score(name=name, value=share, threshold=gate.max_soft_part_share))
     if subjects is None or cutouts is None or subjects.segmenter == "given":

@@ -45,7 +45,7 @@ def thumbnail_of(prepared: Prepared) -> Picture:
     return _picture(f"photo, {width} x {height}", _codes(prepared.linear))
 
 
-def softness_picture(prepared: Prepared, soft_edge_width_px: float) -> Picture:
+def softness_picture(prepared: Prepared) -> Picture:
     """Where the sharpness gate sees soft edges (red), sharp ones (as they are), and too little to tell (dark)."""
     report = prepared.sharpness
     height, width = _small_shape(prepared.linear.shape)
@@ -53,14 +53,15 @@ def softness_picture(prepared: Prepared, soft_edge_width_px: float) -> Picture:
     def enlarged(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         return cv2.resize(cells.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
 
-    soft, told = enlarged(report.edge_width_px > soft_edge_width_px), enlarged(report.evidence)
+    soft, told = enlarged(report.edge_width_px > report.soft_width_px), enlarged(report.evidence)
     photo = _codes(prepared.linear).astype(np.float32)
     share = np.where(told & soft, np.float32(0.55), np.float32(0))[..., None]
     photo = np.where(told[..., None], photo, photo * np.float32(0.3)) * (1 - share) + share * np.array(
         [255, 40, 30], np.float32
     )
     return _picture(
-        f"red: edges wider than {soft_edge_width_px:g} px; dark: too little to tell", np.rint(photo).astype(np.uint8)
+        f"red: edges wider than {report.soft_width_px:.3g} px; dark: too little to tell",
+        np.rint(photo).astype(np.uint8),
     )
 
 

@@ -7,6 +7,7 @@ enough contrast to tell. Where there is little (clear sky) there is no evidence 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ LEAST_EVIDENCE = 30
 #: the name of the part whose borders are not its own
 BACKGROUND = "background"
 _LEAST_WINDOW_PX = 3.0
+_MILD_AN_OCTAVE = 0.45
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,25 @@ class GateSettings:
     max_grain_codes: float = 12.0  # and those with more than this refused
     min_contrast_codes: float = 12.0  # local contrast (of 255) below which a place says nothing about sharpness
     max_soft_part_share: float = field(default=0.55, metadata={"later": True})  # the same of one layer
+    # ... and this share of the long side: fine detail of a large picture is seldom as crisp as its pixels
+    soft_edge_width_share: float = field(default=1 / 640, metadata={"later": True})
+    # share of the structured area, of a large photo or its background, that may be softer than soft_edge_width_px alone
+    max_mildly_soft_share: float = field(default=0.7, metadata={"later": True})
     edge_window_share: float = 0.01  # sigma of the window that weighs edges, as a share of the long side
+
+    def soft_width_px(self, long_side_px: int) -> float:
+        """The edge width, Gaussian sigma in px, above which a place of a picture of that size is out of focus."""
+        return max(self.soft_edge_width_px, self.soft_edge_width_share * long_side_px)
+
+    def mildly_soft_limit(self, long_side_px: int) -> float:
+        """The share that may be softer than `soft_edge_width_px` alone.
+
+        `max_soft_share` while both widths are one, growing with the octaves between them to `max_mildly_soft_share`.
+        """
+        octaves = math.log2(self.soft_width_px(long_side_px) / self.soft_edge_width_px)
+        return max(
+            self.max_soft_share, min(self.max_mildly_soft_share, self.max_soft_share + octaves * _MILD_AN_OCTAVE)
+        )
 
     def __post_init__(self) -> None:
         for name in ("min_long_side_px", "min_short_side_px"):
@@ -49,6 +69,10 @@ class GateSettings:
             raise UserError(f"max_soft_share: {self.max_soft_share} is no share; allowed: 0 to 1 (1 keeps every photo)")
         if not 0.0 <= self.max_soft_part_share <= 1.0:
             raise UserError(f"max_soft_part_share: {self.max_soft_part_share} is no share; allowed: 0 to 1")
+        if not 0.0 <= self.soft_edge_width_share <= 0.1:
+            raise UserError(f"soft_edge_width_share: {self.soft_edge_width_share}; allowed: 0 (pixels count) to 0.1")
+        if not 0.0 <= self.max_mildly_soft_share <= 1.0:
+            raise UserError(f"max_mildly_soft_share: {self.max_mildly_soft_share} is no share; allowed: 0 to 1")
         if not 0.001 <= self.edge_window_share <= 0.1:
             raise UserError(f"edge_window_share: {self.edge_window_share}; allowed: 0.001 to 0.1")
         if self.max_aspect_ratio < 1 or self.soft_edge_width_px <= 0 or self.min_contrast_codes <= 0:
@@ -57,9 +81,17 @@ class GateSettings:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SharpnessReport:
-    """`score`: the share of soft places (0 sharp all over); maps are `[h,w]`, reduced by `cell_px`."""
+    """`score`: the share of places out of focus (0 sharp all over), their edges wider than `soft_width_px`.
+
+    `mild_score`: the share of those wider than the recipe's `soft_edge_width_px`, of which a photo and its background
+    may have `mild_limit`. Maps are `[h,w]`, reduced by
+    `cell_px`.
+    """
 
     score: float
+    mild_score: float
+    mild_limit: float
+    soft_width_px: float
     passed: bool
     reason: str
     evidence_share: float
@@ -126,13 +158,22 @@ def sharpness_report(photo_srgb: Float32, settings: GateSettings | None = None) 
     width_px, contrast = energies.edges()
     evidence = contrast > settings.min_contrast_codes
     found = int(evidence.sum())
-    score = float((width_px[evidence] > settings.soft_edge_width_px).mean()) if found else 0.0
-    passed = score <= settings.max_soft_share
+    soft_width_px = settings.soft_width_px(max(photo_srgb.shape[:2]))
+    score, mild_score = (
+        float((width_px[evidence] > limit).mean()) if found else 0.0
+        for limit in (soft_width_px, settings.soft_edge_width_px)
+    )
+    mild_limit = settings.mildly_soft_limit(max(photo_srgb.shape[:2]))
+    told = (score, soft_width_px, settings.max_soft_share)
+    if score <= settings.max_soft_share and mild_score > mild_limit:
+        told = (mild_score, settings.soft_edge_width_px, mild_limit)
     return SharpnessReport(
         score=score,
-        passed=passed,
-        reason=f"{score:.0%} of the structured area has edges wider than {settings.soft_edge_width_px:g} px; "
-        f"{settings.max_soft_share:.0%} are allowed",
+        mild_score=mild_score,
+        mild_limit=mild_limit,
+        soft_width_px=soft_width_px,
+        passed=told[0] <= told[2],
+        reason=f"{told[0]:.0%} of the structured area has edges wider than {told[1]:.3g} px; {told[2]:.0%} are allowed",
         evidence_share=found / evidence.size,
         cell_px=energies.cell_px,
         edge_width_px=width_px,
@@ -161,13 +202,19 @@ def check_parts(
     settings = settings or GateSettings()
     shares = {}
     for name, mask in parts.items():
-        share = report.soft_share_within(mask, settings.soft_edge_width_px, name != BACKGROUND)
+        share = report.soft_share_within(mask, report.soft_width_px, name != BACKGROUND)
         if np.isfinite(share):
             shares[name] = share
     for name, share in shares.items():
         if share > settings.max_soft_part_share:
             detail = f"{share:.0%} of the structured area of the {name} is out of focus"
             raise Refused("soft", f"{detail}; {settings.max_soft_part_share:.0%} are allowed", stage="matting")
+    if BACKGROUND in parts:
+        share = report.soft_share_within(parts[BACKGROUND], settings.soft_edge_width_px)
+        limit = max(report.mild_limit, settings.max_soft_part_share)
+        if share > limit:  # never where it is NaN
+            detail = f"{share:.0%} of the structured area of the background is soft"
+            raise Refused("soft", f"{detail}; {limit:.0%} are allowed", stage="matting")
     return shares
 
 

@@ -161,10 +161,38 @@ def test_grain_is_measured_taken_away_or_refused():
 @pytest.mark.parametrize("long_side_px", [1536, 768])
 def test_shallow_photographs_are_refused_and_deep_ones_kept(long_side_px):
     soft = ["fragrant-chamomile", "canyon-wren"]
-    sharp = ["the-spices-of-life", "colorful-wall", "tunnel-zion-park", "orange-hallway"]
-    # the board lies aslant: its far corners are blurred by some 4 px of 1536, which a quarter of the size hides
-    (sharp if long_side_px == 768 else soft).append("motherboard-circuits")
+    sharp = ["the-spices-of-life", "colorful-wall", "tunnel-zion-park", "orange-hallway", "motherboard-circuits"]
     for name in soft + sharp:
         photo = open_photo(SHARED, f"{name}.jpg")
         report = sharpness_report(linear_to_srgb(photo.reduced(long_side_px)))
         assert report.passed == (name in sharp), f"{name}: {report.reason}"
+
+
+@pytest.mark.parametrize("long_side_px", [768, 1280, 3840])
+def test_a_large_picture_may_be_less_crisp_than_its_pixels(long_side_px):
+    settings = GateSettings()
+    octaves = max(0.0, np.log2(long_side_px / 960))
+    assert settings.soft_width_px(long_side_px) == pytest.approx(1.5 * 2**octaves)
+    limit = settings.mildly_soft_limit(long_side_px)
+    assert limit == pytest.approx(min(0.7, 0.16 + 0.45 * octaves))
+    strict = GateSettings(soft_edge_width_share=0)
+    assert (strict.soft_width_px(long_side_px), strict.mildly_soft_limit(long_side_px)) == (1.5, 0.16)
+    with pytest.raises(UserError, match="soft_edge_width_share: 2"):
+        GateSettings(soft_edge_width_share=2)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared photographs are not beside this checkout")
+def test_a_board_that_lies_aslant_is_kept_at_full_size_unless_pixels_count():
+    photo = linear_to_srgb(open_photo(SHARED, "motherboard-circuits.jpg").linear)
+    assert sharpness_report(photo).passed
+    assert not sharpness_report(photo, GateSettings(soft_edge_width_share=0)).passed
+
+
+def test_a_large_picture_that_is_mildly_soft_all_over_is_refused():
+    rng = np.random.default_rng(0)
+    texture = cv2.resize(rng.random((300, 440, 3)).astype(np.float32), (1760, 1200), interpolation=cv2.INTER_NEAREST)
+    assert sharpness_report(texture).passed
+    soft = sharpness_report(cv2.GaussianBlur(texture, (0, 0), 2.0))
+    assert soft.score <= GateSettings().max_soft_share
+    assert not soft.passed
+    assert "wider than 1.5 px" in soft.reason
