@@ -11,6 +11,7 @@ Pictures: float32 `[N,3,H,W]` in -1..1 on the CPU; any H and W (reflected up to 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from mattingmfif.vaeedof.running import decode_by_frame
 from mattingmfif.vaeedof.settings import STRIDE_PX
 
 TILE_PX = 1024
+QUIET_S = 10  # a run that takes longer says how far it is
 LEAST_TILE_PX = 64
 Report = Callable[[str], None]
 
@@ -94,13 +96,14 @@ def fuse_pictures(
 ) -> FusedStack:
     """The fusion of pictures `[N,3,H,W]`, N at most 7, by tiles of at most `tile_px` plus halo.
 
-    Out of memory halves the tiles and says so through `report`; below 64 px it is a UserError.
+    Out of memory halves the tiles and says so through `report`, which also hears how far a long run is; below 64 px it
+    is a UserError.
     """
     device = device or torch.device("cpu")
     tile_px = max(LEAST_TILE_PX, tile_px // STRIDE_PX * STRIDE_PX)
     while True:
         try:
-            return _fuse(model.to(device), pictures, device, tile_px, precision, with_shares)
+            return _fuse(model.to(device), pictures, device, tile_px, precision, with_shares, _now_and_then(report))
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
@@ -113,6 +116,19 @@ def fuse_pictures(
             report(f"out of memory on {device}: going on with tiles of {tile_px} px")
 
 
+def _now_and_then(report: Report | None) -> Report:
+    """The report, heard at most once in QUIET_S."""
+    last = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal last
+        if report and time.monotonic() - last >= QUIET_S:
+            last = time.monotonic()
+            report(line)
+
+    return tell
+
+
 def _out_of_memory(error: BaseException) -> bool:
     """Whether an error is lack of memory: torch's CPU allocator says so only in words."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -123,19 +139,25 @@ def _out_of_memory(error: BaseException) -> bool:
 
 @torch.inference_mode()
 def _fuse(
-    model: VAEEDOF, pictures: Tensor, device: torch.device, tile_px: int, precision: str, with_shares: bool
+    model: VAEEDOF,
+    pictures: Tensor,
+    device: torch.device,
+    tile_px: int,
+    precision: str,
+    with_shares: bool,
+    tell: Report,
 ) -> FusedStack:
     n, _, height, width = pictures.shape
     padded = _padded(pictures)
     full_height, full_width = padded.shape[-2:]
     reach = model.reach()
     with autocast(device, precision):
-        fused = _fuse_latents(
-            model, _latents(model, padded, device, tile_px, reach.latent_px), reach.fusion_px, tile_px
-        )
+        latents = _latents(model, padded, device, tile_px, reach.latent_px, tell)
+        fused = _fuse_latents(model, latents, reach.fusion_px, tile_px)
         picture = torch.empty(3, full_height, full_width)
         shares = torch.empty(n, full_height, full_width) if with_shares else None
-        for y, x in _tiles(full_height, full_width, tile_px, reach.output_px):
+        tiles = list(_tiles(full_height, full_width, tile_px, reach.output_px))
+        for number, (y, x) in enumerate(tiles, start=1):
             part = Fused(
                 latent=_cut(fused.latent, y, x, STRIDE_PX),
                 guides=_cut(fused.guides, y, x, STRIDE_PX),
@@ -148,11 +170,14 @@ def _fuse(
             picture[own] = found[0, :, y.inside, x.inside].float().cpu()
             if shares is not None and mix is not None:
                 shares[own] = mix[0, :, y.inside, x.inside].float().cpu()
+            tell(f"tile {number} of {len(tiles)} fused")
     keep = (..., slice(0, height), slice(0, width))
     return FusedStack(picture=picture[keep], shares=None if shares is None else shares[keep])
 
 
-def _latents(model: VAEEDOF, pictures: Tensor, device: torch.device, tile_px: int, halo_px: int) -> Tensor:
+def _latents(
+    model: VAEEDOF, pictures: Tensor, device: torch.device, tile_px: int, halo_px: int, tell: Report
+) -> Tensor:
     """Latents `[1,N,C,h,w]` on the device, frame by frame and tile by tile."""
     n, _, height, width = pictures.shape
     latents: Tensor | None = None
@@ -165,6 +190,7 @@ def _latents(model: VAEEDOF, pictures: Tensor, device: torch.device, tile_px: in
             rows, columns = (slice(s.inside.start // STRIDE_PX, s.inside.stop // STRIDE_PX) for s in (y, x))
             place = (slice(y.start // STRIDE_PX, y.stop // STRIDE_PX), slice(x.start // STRIDE_PX, x.stop // STRIDE_PX))
             latents[(0, i, slice(None), *place)] = part[:, rows, columns]
+        tell(f"frame {i + 1} of {n} encoded")
     assert latents is not None
     return latents
 

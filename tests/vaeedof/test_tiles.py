@@ -95,6 +95,15 @@ def test_spans_cover_an_axis_once_and_start_at_multiples_of_eight() -> None:
             assert all(span.halo_start == max(0, span.start - 40) for span in found)
 
 
+def test_a_long_run_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    tiles.fuse_pictures(_awake(CPU), _stack(2, 64, 128), tile_px=64, report=said.append)
+    assert said == []
+    monkeypatch.setattr(tiles, "QUIET_S", 0)
+    tiles.fuse_pictures(_awake(CPU), _stack(2, 64, 128), tile_px=64, report=said.append)
+    assert said == [*(f"frame {i} of 2 encoded" for i in (1, 2)), *(f"tile {i} of 2 fused" for i in (1, 2))]
+
+
 def test_out_of_memory_is_answered_with_smaller_tiles_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     model, pictures = _awake(CPU), _stack(2, 264, 264)
     whole = tiles.fuse_pictures(model, pictures, tile_px=512).picture
