@@ -140,6 +140,7 @@ def _exif_bytes(exif: Image.Exif) -> bytes:
                 del exif[tag]
             if _ORIENTATION in exif:
                 exif[_ORIENTATION] = 1
+            exif.bigtiff = False  # of a BigTIFF file's EXIF only BigTIFF files could be made
             return exif.tobytes() if len(exif) else b""
         except Exception:  # broken tags meet Pillow with exceptions of every type; the pixels are sound
             return b""

@@ -67,6 +67,17 @@ def test_a_cameras_picture_keeps_colours_and_exif_in_every_format(tmp_path, make
     assert 0x010F not in Image.open(bare).getexif()
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_the_exif_of_a_bigtiff_travels_on(tmp_path, suffix):
+    tifffile = pytest.importorskip("tifffile", reason="tifffile writes the BigTIFF (extra `test`)")
+    codes = np.random.default_rng(2).integers(0, 65536, (24, 31, 3)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "in.tif", codes, bigtiff=True, photometric="rgb", description="of long files")
+    source = read_image(tmp_path / "in.tif")
+    write_image(tmp_path / f"out{suffix}", source.linear, like=source)
+    assert read_image(tmp_path / f"out{suffix}").linear.shape == codes.shape
+    assert Image.open(tmp_path / f"out{suffix}").getexif()[0x010E] == "of long files"
+
+
 def test_damaged_exif_is_left_out_without_a_word_and_the_pixels_stay(tmp_path):
     exif, stream = _camera_exif(), io.BytesIO()
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(stream, "JPEG", exif=exif)
