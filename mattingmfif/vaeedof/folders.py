@@ -64,17 +64,26 @@ def _by_sources(folder: Path, report: Report) -> list[StackFiles]:
     ]
 
 
-def _by_names(images: list[Path]) -> list[StackFiles]:
-    """Stacks of files called <scene>-<frame>; empty unless every file is, with several scenes."""
+def _by_names(images: list[Path], report: Report) -> list[StackFiles]:
+    """Stacks of files called <scene>-<frame>; empty unless every file is, with several scenes, most of them stacks."""
     scenes: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in images:
         match = _NAMED.match(path.stem)
         if match is None:
             return []
         scenes[match["scene"]][match["frame"]] = path
-    stacks = [_stack(scene, members) for scene, members in sorted(scenes.items())]
-    found = [stack for stack in stacks if stack is not None]
-    return found if len(found) == len(stacks) > 1 else []
+    stacks = {scene: _stack(scene, members) for scene, members in sorted(scenes.items())}
+    found = [stack for stack in stacks.values() if stack is not None]
+    alone = [scene for scene, stack in stacks.items() if stack is None]
+    if len(found) <= max(1, len(alone)):
+        return []
+    _say_alone(alone, report)
+    return found
+
+
+def _say_alone(scenes: list[str], report: Report) -> None:
+    for scene in scenes:
+        report(f"{scene}: left out: fewer than two frames")
 
 
 def find_stacks(folder: Path, report: Report = lambda _: None) -> list[StackFiles]:
@@ -83,10 +92,13 @@ def find_stacks(folder: Path, report: Report = lambda _: None) -> list[StackFile
         raise UserError(f"{folder}: no such folder")
     stacks = _by_sources(folder, report)
     if not stacks:
-        stacks = _by_names(images_in(folder))
+        stacks = _by_names(images_in(folder), report)
         candidates = [] if stacks else [_whole(folder)]
-        candidates += [_whole(sub) for sub in sorted(folder.iterdir()) if sub.is_dir()]
-        stacks += [stack for stack in candidates if stack is not None]
+        subs = [sub for sub in sorted(folder.iterdir()) if sub.is_dir()]
+        of_sub = {sub: _whole(sub) for sub in subs}
+        stacks += [stack for stack in [*candidates, *of_sub.values()] if stack is not None]
+        if stacks:
+            _say_alone([sub.name for sub in subs if of_sub[sub] is None and images_in(sub)], report)
     if not stacks:
         raise UserError(f"{folder}: no stack found: neither shards, nor folders or names of two or more frames a scene")
     for stack in stacks:

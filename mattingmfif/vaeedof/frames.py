@@ -70,8 +70,8 @@ def is_no_frame(path: Path) -> bool:
 
 
 def in_order(path: Path) -> list[tuple[str, int]]:
-    """What to sort files by: step2 stands before step10. Neighbours of a stack are fused and aligned together."""
-    words = re.findall(r"(\D*)(\d*)", path.name.lower())
+    """What to sort files by: step before step2 before step10. Neighbours of a stack are fused and aligned together."""
+    words = re.findall(r"(\D*)(\d*)", path.stem.lower())
     return [*[(text, int(number or -1)) for text, number in words], (path.name, 0)]
 
 
@@ -134,12 +134,12 @@ def read_stack(paths: Sequence[Path], report: Report = print) -> FileStack:
     """
     first = read_image(paths[0])
     height, width = first.linear.shape[:2]
-    bits, grey = first.bits, first.grey
+    bits, grey, icc_profile = first.bits, first.grey, first.icc_profile
     if len(paths) == 1:
         return FileStack(paths=list(paths), frames=[first.linear], like=first, bits=bits)
 
     def read() -> Iterator[Float32]:
-        nonlocal bits, grey
+        nonlocal bits, grey, icc_profile
         yield first.linear
         for path in paths[1:]:
             photo = read_image(path)
@@ -151,6 +151,8 @@ def read_stack(paths: Sequence[Path], report: Report = print) -> FileStack:
                 raise UserError(f"{path.name}: another colour profile than {paths[0].name}; convert the frames first")
             if photo.grey != first.grey:
                 report(f"{path.name}: {'grey' if photo.grey else 'coloured'}, unlike {paths[0].name}")
+            if grey and not photo.grey:  # a profile of greys describes no colours
+                icc_profile = photo.icc_profile
             bits, grey = max(bits, photo.bits), grey and photo.grey
             yield photo.linear
 
@@ -161,4 +163,5 @@ def read_stack(paths: Sequence[Path], report: Report = print) -> FileStack:
         if abs(gain - 1) > SAME_EXPOSURE:
             report(f"{path.name}: {np.log2(gain):+.2f} stops against the others, evened out")
             frames.gains[i] = gain
-    return FileStack(paths=list(paths), frames=frames, like=dataclasses.replace(first, grey=grey), bits=bits)
+    like = dataclasses.replace(first, grey=grey, icc_profile=icc_profile)
+    return FileStack(paths=list(paths), frames=frames, like=like, bits=bits)

@@ -180,6 +180,13 @@ def test_numbers_in_names_count_and_hidden_files_are_no_frames(tmp_path: Path) -
     assert [path.name for path in find_stacks(tmp_path)[0].frames] == names
 
 
+def test_a_name_without_number_stands_before_its_numbered_followers(tmp_path: Path) -> None:
+    names = ["IMG.png", "IMG (1).png", "IMG (2).png", "IMG (10).png", "step.png", "step2.png"]
+    for name in names[::-1]:
+        _write(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+    assert [path.name for path in find_frames([tmp_path])] == names
+
+
 def test_what_was_written_before_is_no_frame_and_no_frame_is_written_over(tmp_path: Path) -> None:
     frames = [_write(tmp_path / name, np.zeros((4, 4, 3), np.uint8)) for name in ("a.png", "b.png", "fused.png")]
     said: list[str] = []
@@ -207,6 +214,9 @@ def test_a_profile_counts_by_its_numbers_and_colours_by_any_frame(tmp_path: Path
     assert not stack.like.grey
     assert said[0] == "none.png: coloured, unlike grey.png"
     assert read_stack([tmp_path / "grey.png"] * 2, said.append).like.grey
+    # what a grey frame says of its greys is no profile of colours
+    mixed = read_stack([tmp_path / "grey.png", tmp_path / "old.png", tmp_path / "none.png"], said.append)
+    assert mixed.like.icc_profile == profile()
 
 
 def test_the_four_layouts_of_stacks_are_found(tmp_path: Path) -> None:
@@ -248,3 +258,16 @@ def test_the_four_layouts_of_stacks_are_found(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="no stack found"):
         find_stacks(tmp_path / "none")
+
+
+def test_scenes_of_one_frame_are_left_out_and_said(tmp_path: Path) -> None:
+    tiny = np.zeros((4, 4, 3), np.uint8)
+    for name in ("x-01-A", "x-01-B", "x-02-A", "x-02-B", "x-03-A"):
+        _write(tmp_path / "named" / f"{name}.png", tiny)
+    for name in ("one/A", "one/B", "two/A", "three/A", "three/gt"):
+        _write(tmp_path / "folders" / f"{name}.png", tiny)
+    (tmp_path / "folders/notes").mkdir()
+    said: list[str] = []
+    assert [len(s.frames) for s in find_stacks(tmp_path / "named", said.append)] == [2, 2]
+    assert [s.name for s in find_stacks(tmp_path / "folders", said.append)] == ["one"]
+    assert said == [f"{scene}: left out: fewer than two frames" for scene in ("x-03", "three", "two")]
