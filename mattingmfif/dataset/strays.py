@@ -38,6 +38,8 @@ def refuse_strays(paths: list[str], inputs: Inputs, beside: list[str]) -> None:
         for option in ("mattes", "depth"):
             folder = getattr(aside, option)
             for file in sorted(folder.rglob("*")) if folder is not None else ():
+                if any(part.startswith(".") for part in file.relative_to(folder).parts):
+                    continue  # hidden, as it is among the photographs
                 if file.suffix.lower() in SIDECAR_SUFFIXES and file.resolve() not in used:
                     raise UserError(
                         f"--{option} {redacted(str(getattr(inputs, option)))}: {file.relative_to(folder).as_posix()} "

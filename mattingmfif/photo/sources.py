@@ -45,8 +45,13 @@ def is_sidecar(path: str) -> bool:
 
 
 def sidecar_of(path: str) -> tuple[str, str] | None:
-    """(path without ending of the photograph, kind) that a sidecar's relative path names; None for other files."""
+    """(path without ending of the photograph, kind) that a sidecar's relative path names; None for other files.
+
+    A hidden file is none: file managers leave `._name.alpha.png` and the like beside what they copy.
+    """
     name = PurePosixPath(path).name.split(".")
+    if not name[0]:
+        return None
     place = next((k for k, part in enumerate(name[:-1]) if k and part.lower() in SIDECAR_KINDS), None)
     if place is None:
         return None

@@ -297,6 +297,17 @@ def test_a_file_beside_the_photographs_that_nobody_reads_is_named(tmp_path, smal
     assert photos_and_inputs(replace(request, mattes=aside, depth=aside))[0] == ["coffee.png"]
 
 
+def test_hidden_files_among_the_inputs_are_no_strays(tmp_path, small_photos, tiny_recipe):
+    shutil.copy(small_photos / "coffee.png", tmp_path / "coffee.png")
+    aside = tmp_path / "aside"
+    (aside / ".cache").mkdir(parents=True)
+    for place in ("._coffee.alpha.png", ".mask.png", "aside/._coffee.png", "aside/.cache/small.png"):
+        (tmp_path / place).write_bytes(b"x")
+    request = Request(src=tmp_path, out=tmp_path / "out", recipe=load_recipe(str(tiny_recipe)))
+    assert photos_and_inputs(request)[0] == ["coffee.png"]
+    assert photos_and_inputs(replace(request, mattes=aside))[0] == ["coffee.png"]
+
+
 def test_a_picture_without_structure_is_refused_however_bright(scanned):
     ramp = np.repeat(np.linspace(30, 220, WIDTH, dtype=np.uint8)[None, :, None], HEIGHT, axis=0).repeat(3, axis=2)
     for picture in (np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.full((HEIGHT, WIDTH, 3), 255, np.uint8), ramp):

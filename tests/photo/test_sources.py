@@ -3,7 +3,7 @@ import os
 import pytest
 
 from mattingmfif.errors import UserError
-from mattingmfif.photo.sources import find_photos, is_sidecar, read_licences
+from mattingmfif.photo.sources import find_photos, find_sidecars, is_sidecar, read_licences
 
 
 def _touch(folder, *names):
@@ -22,6 +22,12 @@ def test_sidecars_are_no_photos(tmp_path):
     assert find_photos(tmp_path) == ["fox.jpg", "fox.v2.png"]
     assert is_sidecar("a/fox.Trimap.png")
     assert not is_sidecar("alpha.png")
+
+
+def test_hidden_files_are_no_sidecars(tmp_path):
+    for name in ("fox.alpha.png", "._fox.alpha.png", ".alpha.png", "..mask.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert find_sidecars(tmp_path) == ["fox.alpha.png"]
 
 
 def test_an_excluded_folder_is_left_out(tmp_path):
