@@ -23,7 +23,7 @@ _ROUNDING = 1e-4
 def accepted_srgb(photo_srgb: npt.ArrayLike) -> Float32:
     """A photograph `[H,W,3]` in encoded sRGB as float32 0..1; uint8 and uint16 are codes and are divided by the top."""
     photo = np.asarray(photo_srgb)
-    if photo.dtype in (np.uint8, np.uint16):
+    if photo.dtype.kind == "u" and photo.itemsize <= 2:  # of either order of bytes
         _check_photo_shape(photo)
         return photo.astype(np.float32) / np.float32(np.iinfo(photo.dtype).max)
     return _finite_photo(photo, "sRGB values 0..1, or uint8 or uint16 codes")[0]

@@ -37,6 +37,7 @@ def test_photographs_of_codes_of_other_types_and_in_other_memory_order_give_the_
     for given in (
         codes,
         codes.astype(np.uint16) * 257,
+        (codes.astype(np.uint16) * 257).astype(">u2"),
         photo.astype(np.float64),
         photo.astype(">f4"),
         np.asfortranarray(photo),
