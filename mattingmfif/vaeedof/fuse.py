@@ -197,6 +197,10 @@ def fuse_files(
     paths = find_frames(inputs, outputs=written, report=report)
     if weights_folder is not None and Path(weights_folder).resolve() in {path.resolve().parent for path in paths}:
         raise UserError(f"{weights_folder}: holds the frames; choose another folder for the weight maps")
+    maps = [] if weights_folder is None else _map_files(Path(weights_folder), paths)
+    taken = {path.resolve() for path in (*paths, *written)}
+    if over := [file for file in maps if file.resolve() in taken]:
+        raise UserError(f"{over[0]}: a weight map goes there; choose another folder for the weight maps")
     model = load_fuser(checkpoint)
     stack = read_stack(paths, report)
     frames = _aligned(stack, align, report)
@@ -212,12 +216,16 @@ def fuse_files(
         report(f"{len(frames)} frames of {width} x {height} px fused on {chosen} in {time.monotonic() - began:.1f} s")
     write_image(output, fusion.image_linear, stack.like, bits=stack.bits, strip_metadata=strip_metadata)
     if fusion.shares is not None:
-        if weights_folder is not None:
-            for number, (path, codes) in enumerate(zip(paths, share_codes(fusion.shares), strict=True), start=1):
-                _write_map(Path(weights_folder) / f"{number:02d}_{path.stem}.png", codes)
+        if maps:
+            for file, codes in zip(maps, share_codes(fusion.shares), strict=True):
+                _write_map(file, codes)
         if depth_file is not None:
             _write_map(Path(depth_file), depth_order(fusion.shares))
     return Path(output)
+
+
+def _map_files(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    return [folder / f"{number:02d}_{path.stem}.png" for number, path in enumerate(paths, start=1)]
 
 
 def _make_folders(folders: Sequence[Path]) -> None:

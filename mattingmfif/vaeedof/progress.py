@@ -44,11 +44,29 @@ def save_state(
     save_tensors(path, tensors, {"step": str(step), "identity": json.dumps(identity, sort_keys=True)})
 
 
+def check_state(path: Path, identity: dict[str, Any]) -> None:
+    """UserError if there is a file and it belongs to another training."""
+    if path.is_file():
+        _agreed_step(path, load_tensors(path)[1], identity)
+
+
 def load_state(
     path: Path, identity: dict[str, Any], parts: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer
 ) -> int:
     """Fill the parts from the file and return the step to go on with; UserError if it belongs to another training."""
     tensors, metadata = load_tensors(path)
+    step = _agreed_step(path, metadata, identity)
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        part, _, name = key.partition("/")
+        groups.setdefault(part, {})[name] = value
+    for part, module in parts.items():
+        module.load_state_dict(groups[part])
+    restore_optimiser(optimiser, groups.get("optimiser", {}))
+    return step
+
+
+def _agreed_step(path: Path, metadata: Mapping[str, str], identity: dict[str, Any]) -> int:
     try:
         found, step = json.loads(metadata["identity"]), int(metadata["step"])
     except (KeyError, ValueError):
@@ -57,13 +75,6 @@ def load_state(
     differing = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
     if differing:
         raise UserError(f"{path}: belongs to a training with another {', '.join(differing)}; choose another --out")
-    groups: dict[str, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        part, _, name = key.partition("/")
-        groups.setdefault(part, {})[name] = value
-    for part, module in parts.items():
-        module.load_state_dict(groups[part])
-    restore_optimiser(optimiser, groups.get("optimiser", {}))
     return step
 
 

@@ -29,7 +29,7 @@ from mattingmfif.vaeedof.device import autocast, choose_device
 from mattingmfif.vaeedof.distil import DistilLesson, FusionLesson, TeacherLesson, batch_of
 from mattingmfif.vaeedof.examples import Examples, batches
 from mattingmfif.vaeedof.model import VAEEDOF
-from mattingmfif.vaeedof.progress import CsvLog, load_state, save_state
+from mattingmfif.vaeedof.progress import CsvLog, check_state, load_state, save_state
 from mattingmfif.vaeedof.settings import MAX_FRAMES, STAGES, DataSettings, StageSettings, TrainRecipe
 from mattingmfif.vaeedof.teacher import load_teacher, teacher_sha256
 from mattingmfif.vaeedof.validate import Validation
@@ -194,6 +194,7 @@ def train_from_recipe(
             report(f"{name}: {examples.clean.left_out} samples are left out: too small, or too few frames")
         identity = {"recipe": recipe.to_plain(), "seed": seed, "data": examples.identity(), **named}
         story = {**identity, "samples": len(examples.clean.numbers), "torch": torch.__version__}
+        check_state(out / f"{name}.state.safetensors", identity)  # before its story is written over
         write_aside(out / "train.json", json.dumps(story, indent=1, sort_keys=True).encode())
         average = run_stage(
             name, lesson, recipe, examples, out, seed=seed, device=chosen, identity=identity, stop_after=stop_after,

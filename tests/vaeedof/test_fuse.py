@@ -208,6 +208,11 @@ def test_what_cannot_be_fused_is_one_line_each(tmp_path: Path, weights: Path) ->
         ([good, good], {"depth_file": tmp_path / "f.png"}, "the fused picture goes there"),
         ([good, good], {"output": good}, "a frame would be written over"),
         ([good, good], {"weights_folder": tmp_path}, "holds the frames"),
+        (
+            [good, good],
+            {"weights_folder": tmp_path / "m", "output": tmp_path / "m/02_good.png"},
+            "a weight map goes there",
+        ),
     ]
     if not torch.cuda.is_available():
         cases.append(([good, good], {"device": "cuda"}, "no CUDA device"))

@@ -335,8 +335,10 @@ def test_impossible_trainings_are_one_line_each(train: Callable[..., Path], tmp_
     with pytest.raises(UserError, match="no shard"):
         train_from_recipe(recipe, tmp_path / "nothing", tmp_path / "d")
     train(tmp_path / "e", recipe, stage="teacher", stop_after=1)
+    story = (tmp_path / "e" / "train.json").read_bytes()
     with pytest.raises(UserError, match="another recipe, seed"):
         train(tmp_path / "e", _recipe(3), stage="teacher", seed=1)
+    assert (tmp_path / "e" / "train.json").read_bytes() == story
     big = dataclasses.replace(recipe.stages.teacher, crop_px=128)
     with pytest.raises(UserError, match="at least 128 x 128 px"):
         train(tmp_path / "f", dataclasses.replace(recipe, stages=Stages(teacher=big)), stage="teacher")
