@@ -37,7 +37,7 @@ REASONS: dict[str, str] = {
     "inverted-matte": "the matte is white around the subject instead of on it",
     "touches-all-borders": "the matte runs into all four borders, so nothing of the background surrounds it",
     "matte-size": "the matte has another size than the photo",
-    "two-mattes": "two files are the same matte, or plate, in two formats: one of them has to go",
+    "two-mattes": "two files are the same matte, or plate, under two names: one of them has to go",
     "matte-unreadable": "the matte's file cannot be decoded, or holds no usable numbers",
     "colour-matte": "the matte has colours; a matte is grey, or the alpha channel of a cut-out",
     "box-invalid": "the box file is not four numbers a line inside the photo",

@@ -49,7 +49,7 @@ def read_user_input(
     """
     target = output_shape or source_shape
     files = _files(Path(root), rel_path, Path(mattes) if mattes else None)
-    _refuse_doubles(files)
+    _refuse_doubles(files, Path(rel_path).stem)
 
     def planes(kind: str) -> list[Float32]:
         return [_plane(file, source_shape, target) for file in files.get(kind, [])]
@@ -94,16 +94,17 @@ def _files(root: Path, rel_path: str, mattes: Path | None) -> dict[str, list[Pat
     return {kind: [file for _, file in sorted(files)] for kind, files in numbered.items()}
 
 
-def _refuse_doubles(files: dict[str, list[Path]]) -> None:
-    """Refused where two files are the same input in two formats: they would be two subjects in one place."""
+def _refuse_doubles(files: dict[str, list[Path]], stem: str) -> None:
+    """Refused where two files are the same input under two names: they would be two subjects in one place."""
     for kind, same in files.items():
-        names: dict[str, str] = {}
+        names: dict[int, str] = {}
         for file in same:
-            plain = file.with_suffix("").name.lower().removesuffix(f".{kind}") if kind != "plate" else kind
-            if plain in names:
-                detail = f"{names[plain]} and {file.name} are the same {kind} twice; leave one of them"
+            numbered = re.search(r"\.(\d+)\.\w+$", file.name[len(stem) :])
+            number = int(numbered.group(1)) if numbered and kind != "plate" else 1
+            if number in names:
+                detail = f"{names[number]} and {file.name} are the same {kind} twice; leave one of them"
                 raise Refused("two-mattes", detail, stage="matte")
-            names[plain] = file.name
+            names[number] = file.name
 
 
 def _listed(folder: Path, stem: str) -> Iterator[Path]:

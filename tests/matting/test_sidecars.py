@@ -52,15 +52,33 @@ def test_capital_letters_and_jpegs_are_read_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names", [("alpha.png", "alpha.tif"), ("mask.2.png", "Mask.2.webp"), ("plate.png", "plate.2.png")]
+    "names",
+    [
+        ("alpha.png", "alpha.tif"),
+        ("mask.2.png", "Mask.2.webp"),
+        ("plate.png", "plate.2.png"),
+        ("alpha.1.png", "alpha.png"),
+        ("mask.02.png", "mask.2.png"),
+    ],
 )
-def test_the_same_matte_in_two_formats_is_not_two_subjects(tmp_path, names):
+def test_the_same_matte_under_two_names_is_not_two_subjects(tmp_path, names):
     for name in names:
         _write(tmp_path / f"fox.{name}", _disc())
     with pytest.raises(Refused, match=f"fox.{names[1]}.*leave one") as caught:
         read_user_input(tmp_path, "fox.jpg", SHAPE)
     assert caught.value.reason == "two-mattes"
     assert len(matte_files(tmp_path, "fox.jpg")) == 2  # both are part of the plan's identity
+
+
+@pytest.mark.parametrize("photo", ["fox.jpg", "fox.2.jpg"])
+def test_a_plain_name_in_a_folder_of_mattes_and_one_with_its_kind_are_the_same(tmp_path, photo):
+    stem = photo.removesuffix(".jpg")
+    for name in (f"{stem}.2.png", f"{stem}.alpha.2.png"):
+        _write(tmp_path / name, _disc())
+    with pytest.raises(Refused, match="same alpha twice"):
+        read_user_input(tmp_path / "photos", photo, SHAPE, mattes=tmp_path)
+    (tmp_path / f"{stem}.2.png").rename(tmp_path / f"{stem}.png")
+    assert len(read_user_input(tmp_path / "photos", photo, SHAPE, mattes=tmp_path).alphas) == 2
 
 
 def test_files_of_other_photos_are_left_alone(tmp_path):
