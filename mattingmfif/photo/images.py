@@ -217,7 +217,8 @@ def _encoded(codes: Any, suffix: str, icc_profile: bytes, exif: bytes) -> bytes:
 def _write_aside(file: Path, content: bytes) -> None:
     """`content` at `file`, whole or not at all: what was there stays until the last byte is written."""
     target = file.resolve()  # a link stays one
-    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    short = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]  # a name may be as long as a name can be
+    aside = target.with_name(f".{short}.{os.getpid()}.tmp")
     try:
         aside.write_bytes(content)
         aside.replace(target)

@@ -216,6 +216,13 @@ def test_exif_is_kept_upright_and_dropped_when_asked(tmp_path):
     assert Image.open(tmp_path / "fine.png").getexif()[0x0110] == "Model X"
 
 
+def test_a_picture_may_have_the_longest_name_there_is(tmp_path):
+    path = tmp_path / ("x" * 251 + ".png")
+    write_image(path, np.zeros((4, 5, 3), np.float32))
+    assert read_image(path).linear.shape == (4, 5, 3)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_grey_picture_stays_grey(tmp_path):
     Image.fromarray(CODES[..., 0]).save(tmp_path / "in.png")
     source = read_image(tmp_path / "in.png")
