@@ -6,6 +6,7 @@ Pillow reads headers and all 8-bit pixels; OpenCV reads the pixels of 16-bit fil
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -93,8 +94,9 @@ def _decode(image: Image.Image, content: bytes) -> Decoded:
         raise Refused("unsupported-pixels", f"pixels of the kind {image.mode} (floating point, Lab, ...)")
     codes: Codes
     if _is_16_bit(image, content):
-        codes = _drop_alpha(_decode_16_bit(content, image.size))
-        codes = _turn(codes, orientation)
+        if image_format == "TIFF":  # OpenCV turns such a file by itself, whatever it is told
+            content = _as_if_upright(content)
+        codes = _turn(_drop_alpha(_decode_16_bit(content, image.size)), orientation)
         profile, name = _profile_16_bit(icc_bytes, codes.ndim)
         converted = False
     else:
@@ -128,11 +130,28 @@ def _is_16_bit(image: Image.Image, content: bytes) -> bool:
 
 def _decode_16_bit(content: bytes, size: tuple[int, int]) -> Codes:
     codes = cv2.imdecode(np.frombuffer(without_metadata(content), np.uint8), cv2.IMREAD_UNCHANGED)
-    if codes is None or codes.dtype != np.uint16 or codes.shape[:2] != size[::-1]:
+    if codes is None or codes.dtype != np.uint16 or sorted(codes.shape[:2]) != sorted(size):
         raise Refused("damaged", "the 16-bit pixels cannot be decoded")
     if codes.ndim == 3 and codes.shape[2] == 4:
         return cv2.cvtColor(codes, cv2.COLOR_BGRA2RGBA)
     return cv2.cvtColor(codes, cv2.COLOR_BGR2RGB) if codes.ndim == 3 else codes
+
+
+def _as_if_upright(tiff: bytes) -> bytes:
+    """A TIFF or BigTIFF file whose first directory says orientation 1, if it says any."""
+    order = "<" if tiff[:2] == b"II" else ">"
+    big = 43 in tiff[2:4]
+    first, count_of, entry_size, value_at = (8, "Q", 20, 12) if big else (4, "H", 12, 8)
+    (directory,) = struct.unpack_from(order + ("Q" if big else "I"), tiff, first)
+    (count,) = struct.unpack_from(order + count_of, tiff, directory)
+    changed = bytearray(tiff)
+    for k in range(count):
+        entry = directory + struct.calcsize("=" + count_of) + k * entry_size
+        tag, kind = struct.unpack_from(order + "HH", tiff, entry)
+        if tag == _ORIENTATION:
+            struct.pack_into(order + ("H" if kind == 3 else "I"), changed, entry + value_at, 1)
+            break
+    return bytes(changed)
 
 
 def _drop_alpha(codes: Codes) -> Codes:

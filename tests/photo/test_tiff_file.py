@@ -78,6 +78,21 @@ def test_the_exif_of_a_bigtiff_travels_on(tmp_path, suffix):
     assert Image.open(tmp_path / f"out{suffix}").getexif()[0x010E] == "of long files"
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("shape", [(24, 31), (24, 31, 3)])
+def test_a_turned_tiff_of_16_bits_is_upright_as_one_of_8(tmp_path, orientation, endian, shape):
+    codes = np.random.default_rng(3).integers(0, 256, shape).astype(np.uint8)
+    exif = Image.Exif()
+    exif.endian, exif[0x0112] = endian, orientation
+    (tmp_path / "8.tif").write_bytes(tiff_bytes(codes, exif=exif.tobytes()))
+    (tmp_path / "16.tif").write_bytes(tiff_bytes(codes.astype(np.uint16) * 257, exif=exif.tobytes()))
+    shallow, deep = read_image(tmp_path / "8.tif"), read_image(tmp_path / "16.tif")
+    assert (shallow.bits, deep.bits) == (8, 16)
+    assert shallow.linear.shape[:2] == (shape[:2] if orientation < 5 else shape[1::-1])
+    assert np.allclose(deep.linear, shallow.linear, atol=1e-5)
+
+
 def test_damaged_exif_is_left_out_without_a_word_and_the_pixels_stay(tmp_path):
     exif, stream = _camera_exif(), io.BytesIO()
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(stream, "JPEG", exif=exif)
