@@ -108,6 +108,8 @@ def _agreement(view: _View) -> dict[str, Figure]:
     frames = [TARGET] if ideal else []
     for k in range(view.count):
         blurred = view.masks(k)[1]
+        if sample.camera.draws.get("highlights"):  # the discs of lights raised so far overlap in single bright pixels
+            blurred = np.zeros_like(blurred)
         if ideal:  # no light of anything blurred: it lifts the codes of what is dark beside what is bright
             sharp = sharp_pixels(sample.size, mattes, largest_px[k])
         else:  # and baked noise makes pixels stand out everywhere

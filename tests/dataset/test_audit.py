@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from mattingmfif.dataset.audit import audit_folder
+from mattingmfif.dataset.camera import lens_of
 from mattingmfif.dataset.leaks import CHECKS
+from mattingmfif.optics import psf
+from mattingmfif.pixels.colour import decode_srgb, encode_srgb
 
 HEIGHT, WIDTH = 384, 512
 
@@ -256,6 +259,22 @@ def test_a_cats_eye_whose_middle_is_off_the_pixel_shifts_no_frame(audited, recor
     assert 0.25 < radii(blurred_a_little)[0].min() < 0.5
     assert "position" not in checks(audited(blurred_a_little))
     assert "position" in checks(audited(replace(blurred_a_little, camera=record.camera)))
+
+
+def test_discs_of_raised_lights_that_overlap_in_a_pixel_are_no_marks(audited, make_record):
+    rng = np.random.default_rng(0)
+    night = np.full((HEIGHT, WIDTH, 3), 4, np.uint8)
+    for y, x in rng.integers(8, (HEIGHT - 8, WIDTH - 8), (1500, 2)):
+        night[y : y + 2, x : x + 2] = 255
+    record = make_record(height=HEIGHT, width=WIDTH, focus_m=(1.0, 4.0), pictures=[night, night])
+    light = decode_srgb(night)
+    raised = np.where(light >= 1, np.float32(8), light)
+    radius = float(np.max(radii(record)[0]))
+    blurred = encode_srgb(np.clip(cv2.filter2D(raised, -1, psf(lens_of(record.camera), radius)), 0, 1))
+    camera = replace(record.camera, draws={**record.camera.draws, "highlights": {"most": 8.0, "threshold": 0.98}})
+    frames = [np.where(radii(record)[0][..., None] > 3, blurred, record.frames[0]), record.frames[1]]
+    assert "marks" in checks(audited(replace(record, frames=frames)))  # not of lights that a sensor has clipped
+    assert "marks" not in checks(audited(replace(record, frames=frames, camera=camera)))
 
 
 def test_the_command_prints_one_line_a_finding_and_leaves_with_1(put_shard, tmp_path, record, mattingmfif):
