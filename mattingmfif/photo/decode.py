@@ -10,6 +10,7 @@ import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from mattingmfif.photo.sources import FORMATS_OF_SUFFIX
 Codes = npt.NDArray[np.uint8 | np.uint16]
 
 _ORIENTATION = 0x0112
+_MEANING, _SAMPLES, _PLANES = 262, 277, 284  # of a TIFF file
 _PLAIN_MODES = frozenset({"RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "I;16", "I;16B", "I;16L", "CMYK", "YCbCr"})
 
 
@@ -94,9 +96,14 @@ def _decode(image: Image.Image, content: bytes) -> Decoded:
         raise Refused("unsupported-pixels", f"pixels of the kind {image.mode} (floating point, Lab, ...)")
     codes: Codes
     if _is_16_bit(image, content):
-        if image_format == "TIFF":  # OpenCV turns such a file by itself, whatever it is told
+        tags: Any = image.tag_v2 if image_format == "TIFF" else {}  # type: ignore[attr-defined]
+        if tags:  # OpenCV turns such a file by itself, whatever it is told
             content = _as_if_upright(content)
+        if tags.get(_PLANES) == 2 and tags.get(_SAMPLES, 1) > 1:
+            raise Refused("unsupported-pixels", "a 16-bit TIFF file that holds one colour after the other")
         codes = _turn(_drop_alpha(_decode_16_bit(content, image.size)), orientation)
+        if tags.get(_MEANING) == 0:  # 0 is white
+            codes = np.invert(codes)
         profile, name = _profile_16_bit(icc_bytes, codes.ndim)
         converted = False
     else:

@@ -93,6 +93,17 @@ def test_a_turned_tiff_of_16_bits_is_upright_as_one_of_8(tmp_path, orientation, 
     assert np.allclose(deep.linear, shallow.linear, atol=1e-5)
 
 
+def test_of_a_tiff_of_16_bits_white_may_be_0_and_colours_lie_together(tmp_path):
+    tifffile = pytest.importorskip("tifffile", reason="tifffile writes such files (extra `test`)")
+    codes = np.random.default_rng(4).integers(0, 65536, (3, 24, 31)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "black.tif", codes[0], photometric="minisblack")
+    tifffile.imwrite(tmp_path / "white.tif", 65535 - codes[0], photometric="miniswhite")
+    assert np.array_equal(read_image(tmp_path / "white.tif").linear, read_image(tmp_path / "black.tif").linear)
+    tifffile.imwrite(tmp_path / "planes.tif", codes, photometric="rgb", planarconfig="separate")
+    with pytest.raises(UserError, match="one colour after the other"):
+        read_image(tmp_path / "planes.tif")
+
+
 def test_damaged_exif_is_left_out_without_a_word_and_the_pixels_stay(tmp_path):
     exif, stream = _camera_exif(), io.BytesIO()
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(stream, "JPEG", exif=exif)
