@@ -81,13 +81,26 @@ def images_in(folder: Path) -> list[Path]:
     return sorted((path for path in found if not MAPS.fullmatch(path.stem)), key=in_order)
 
 
+def _may_be_a_frame(path: Path, frames: Sequence[Path]) -> bool:
+    """Whether a file that lies where the result shall go is not surely a result of before.
+
+    Such a result is named otherwise than the frames, but for numbers and single letters, and no older than they are.
+    """
+
+    def series(of: Path) -> str:
+        return re.sub(r"\d+|(?<![a-z])[a-z]$", "#", of.stem.lower())
+
+    written = path.stat().st_mtime_ns
+    return any(series(frame) == series(path) or frame.stat().st_mtime_ns > written for frame in frames)
+
+
 def find_frames(
     inputs: Sequence[str | Path], *, outputs: Sequence[Path] = (), report: Report = lambda _: None
 ) -> list[Path]:
     """The frame files: those given, or the images in the one folder given, by name; UserError if too many.
 
     In a folder, what is called as a scene's true image or map (gt, depth, ...) is no frame, nor is an output of before;
-    a frame given by name that would be written over is a UserError.
+    a frame that would be written over, given by name or by the folder, is a UserError.
     """
     paths = [Path(item) for item in inputs]
     written = {output.resolve() for output in outputs}
@@ -95,6 +108,9 @@ def find_frames(
         folder = paths[0]
         found = images_in(folder)
         paths = [path for path in found if not is_no_frame(path) and path.resolve() not in written]
+        for path in found:
+            if path.resolve() in written and _may_be_a_frame(path, paths):
+                raise UserError(f"{path}: may be a frame and would be written over; choose another file for the result")
         if left_out := [path.name for path in found if path not in paths]:
             report(f"no frames, by their names: {', '.join(left_out)}")
         if not paths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -271,3 +272,16 @@ def test_scenes_of_one_frame_are_left_out_and_said(tmp_path: Path) -> None:
     assert [len(s.frames) for s in find_stacks(tmp_path / "named", said.append)] == [2, 2]
     assert [s.name for s in find_stacks(tmp_path / "folders", said.append)] == ["one"]
     assert said == [f"{scene}: left out: fewer than two frames" for scene in ("x-03", "three", "two")]
+
+
+@pytest.mark.parametrize(
+    ("names", "result"),
+    [(("s1.png", "s2.png"), "s2.png"), (("a.png", "b.png"), "b.png"), (("x.png", "near.png"), "x.png")],
+)
+def test_a_frame_of_the_folder_is_not_written_over_for_a_result_of_before(tmp_path, names, result):
+    for second, name in enumerate(names):
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
+        os.utime(tmp_path / name, (second, second))
+    with pytest.raises(UserError, match=f"{result}: may be a frame and would be written over"):
+        find_frames([tmp_path], outputs=[tmp_path / result])
+    assert find_frames([tmp_path], outputs=[tmp_path / "new.png"]) == [tmp_path / name for name in sorted(names)]
