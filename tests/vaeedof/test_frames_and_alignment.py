@@ -204,7 +204,7 @@ def test_a_profile_counts_by_its_numbers_and_colours_by_any_frame(tmp_path: Path
 
     def profile(kind: str = "sRGB", year: int = 2000) -> bytes:
         made = ImageCms.ImageCmsProfile(ImageCms.createProfile(kind)).tobytes()
-        return made[:24] + year.to_bytes(2, "big") + made[26:]  # when it was made
+        return made[:24] + year.to_bytes(2, "big") + bytes(10) + made[36:]  # when it was made, to the second
 
     codes = np.ascontiguousarray(data.astronaut()[:40, :50])
     for name, icc in (("none", None), ("old", profile()), ("new", profile(year=2026))):
