@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mattingmfif.vaeedof.examples import Draw
 from mattingmfif.vaeedof.losses import distil_losses, fusion_losses, teacher_losses
-from mattingmfif.vaeedof.model import VAEEDOF, conv1
+from mattingmfif.vaeedof.model import VAEEDOF
+from mattingmfif.vaeedof.parts import conv1
 from mattingmfif.vaeedof.settings import TrainRecipe
 from mattingmfif.vaeedof.teacher import Teacher, VariationalAutoencoder
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from mattingmfif.vaeedof.bands import fine_bands
-from mattingmfif.vaeedof.model import VAEEDOF, FrameMix, Fused, guides_at, wide
+from mattingmfif.vaeedof.model import VAEEDOF, FrameMix, Fused, guides_at
+from mattingmfif.vaeedof.parts import wide
 
 
 class RunningMix:

@@ -157,7 +157,7 @@ def test_grain_is_measured_taken_away_or_refused():
     assert caught.value.reason == "grainy"
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared photographs are not beside this checkout")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="reads ../shared/data/photos, 4K files too large to ship")
 @pytest.mark.parametrize("long_side_px", [1536, 768])
 def test_shallow_photographs_are_refused_and_deep_ones_kept(long_side_px):
     soft = ["fragrant-chamomile", "canyon-wren"]
@@ -181,7 +181,19 @@ def test_a_large_picture_may_be_less_crisp_than_its_pixels(long_side_px):
         GateSettings(soft_edge_width_share=2)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared photographs are not beside this checkout")
+def test_a_surface_aslant_is_kept_at_full_size_unless_pixels_count():
+    rng = np.random.default_rng(0)
+    crisp = cv2.resize(rng.random((75, 160, 3)).astype(np.float32), (2560, 1200), interpolation=cv2.INTER_NEAREST)
+    aslant = crisp.copy()
+    for start_px in range(1280, 2560, 160):  # the right half recedes
+        blurred = cv2.GaussianBlur(crisp, (0, 0), 3.0 * (start_px - 1120) / 1280)
+        aslant[:, start_px : start_px + 160] = blurred[:, start_px : start_px + 160]
+    assert sharpness_report(aslant).passed
+    assert not sharpness_report(aslant, GateSettings(soft_edge_width_share=0)).passed
+    assert not sharpness_report(cv2.GaussianBlur(crisp, (0, 0), 6.0)).passed
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="reads ../shared/data/photos, 4K files too large to ship")
 def test_a_board_that_lies_aslant_is_kept_at_full_size_unless_pixels_count():
     photo = linear_to_srgb(open_photo(SHARED, "motherboard-circuits.jpg").linear)
     assert sharpness_report(photo).passed
