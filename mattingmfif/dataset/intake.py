@@ -188,9 +188,7 @@ def _depth_of(
 
 def lenient(recipe: Recipe) -> Recipe:
     """The recipe without its gates of taste: for a photograph that a person keeps against them."""
-    gate = replace(
-        recipe.gate, max_soft_share=1.0, max_soft_part_share=1.0, max_mildly_soft_share=1.0, max_grain_codes=255.0
-    )
+    gate = replace(recipe.gate, max_soft_share=1.0, max_soft_part_share=1.0, max_grain_codes=255.0)
     matting = replace(
         recipe.matting,
         max_transparent_share=1.0,

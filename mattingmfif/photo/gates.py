@@ -25,7 +25,8 @@ LEAST_EVIDENCE = 30
 #: the name of the part whose borders are not its own
 BACKGROUND = "background"
 _LEAST_WINDOW_PX = 3.0
-_MILD_AN_OCTAVE = 0.45
+#: how much more of a picture may be mildly soft for each octave by which it is larger
+_MILD_SHARE_PER_OCTAVE = 0.45
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +58,8 @@ class GateSettings:
         `max_soft_share` while both widths are one, growing with the octaves between them to `max_mildly_soft_share`.
         """
         octaves = math.log2(self.soft_width_px(long_side_px) / self.soft_edge_width_px)
-        return max(
-            self.max_soft_share, min(self.max_mildly_soft_share, self.max_soft_share + octaves * _MILD_AN_OCTAVE)
-        )
+        grown = self.max_soft_share + octaves * _MILD_SHARE_PER_OCTAVE
+        return max(self.max_soft_share, min(self.max_mildly_soft_share, grown))
 
     def __post_init__(self) -> None:
         for name in ("min_long_side_px", "min_short_side_px"):
@@ -84,8 +84,7 @@ class SharpnessReport:
     """`score`: the share of places out of focus (0 sharp all over), their edges wider than `soft_width_px`.
 
     `mild_score`: the share of those wider than the recipe's `soft_edge_width_px`, of which a photo and its background
-    may have `mild_limit`. Maps are `[h,w]`, reduced by
-    `cell_px`.
+    may have `mild_limit`. Maps are `[h,w]`, reduced by `cell_px`.
     """
 
     score: float
@@ -158,12 +157,12 @@ def sharpness_report(photo_srgb: Float32, settings: GateSettings | None = None) 
     width_px, contrast = energies.edges()
     evidence = contrast > settings.min_contrast_codes
     found = int(evidence.sum())
-    soft_width_px = settings.soft_width_px(max(photo_srgb.shape[:2]))
+    long_side_px = max(photo_srgb.shape[:2])
+    soft_width_px, mild_limit = settings.soft_width_px(long_side_px), settings.mildly_soft_limit(long_side_px)
     score, mild_score = (
         float((width_px[evidence] > limit).mean()) if found else 0.0
         for limit in (soft_width_px, settings.soft_edge_width_px)
     )
-    mild_limit = settings.mildly_soft_limit(max(photo_srgb.shape[:2]))
     told = (score, soft_width_px, settings.max_soft_share)
     if score <= settings.max_soft_share and mild_score > mild_limit:
         told = (mild_score, settings.soft_edge_width_px, mild_limit)
